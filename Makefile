@@ -1,0 +1,64 @@
+# make run, make test: all that a newcomer needs. Everything else is listed by `make help`.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+# The lock file is the truth; bytecode is compiled at install so that the first start is as fast as the second.
+SYNC := UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --frozen --compile-bytecode
+RUN_STAMP := .venv/.installed
+DEV_STAMP := .venv/.installed-dev
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'AI Proxy needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
+	@echo 'Creating .venv …'
+	@$(PYTHON) -m venv .venv || { echo 'On Debian: apt install python3-venv' >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(RUN_STAMP): .venv/bin/uv uv.lock pyproject.toml
+	@echo 'Installing the locked dependencies …'
+	@test -e $(DEV_STAMP) && $(SYNC) --group dev || $(SYNC) --inexact
+	@touch $@
+
+$(DEV_STAMP): .venv/bin/uv uv.lock pyproject.toml
+	@echo 'Installing the locked dependencies for development …'
+	@$(SYNC) --group dev
+	@touch $@ $(RUN_STAMP)
+
+run: $(RUN_STAMP) ## Start the service on 127.0.0.1:8000 (mock mode until a provider key is set)
+	@exec $(BIN)/ai-proxy serve
+
+check: $(DEV_STAMP) ## Format, lint, types, imports, architecture
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/pytest tests/test_architecture.py
+
+test: check ## Everything in `check`, then the tests with coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+format: $(DEV_STAMP) ## Rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: .venv/bin/uv ## Re-lock the dependencies (uv.lock and requirements.txt)
+	@$(BIN)/uv lock --upgrade
+	@$(BIN)/uv export --quiet --frozen --no-emit-project --no-header --format requirements.txt --output-file requirements.txt
+
+bench: $(DEV_STAMP) ## CPU per call and per streamed chunk, beside nginx (needs nginx and wrk)
+	@$(BIN)/python -m bench
+
+bench-peers: $(DEV_STAMP) ## The same, with LiteLLM beside it (installed into its own .venv-litellm)
+	@$(BIN)/python -m bench --peers
+
+clean: ## Remove the environment and caches (never the data)
+	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+
+.PHONY: help run check test format lock bench bench-peers clean

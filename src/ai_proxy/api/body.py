@@ -1,0 +1,102 @@
+"""Request bodies: read within limits, decoded strictly."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from fastapi import Request
+from pydantic import ValidationError
+
+from ai_proxy.core.config import ServerSettings
+from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, ClientGone, RequestTimeout, UnsupportedMediaType
+from ai_proxy.schemas.ask import AskRequest
+
+
+async def read_json(request: Request, settings: ServerSettings) -> Any:
+    """The body as JSON (RFC 8259: UTF-8, no NaN; the last of equal names counts).
+
+    Raises `UnsupportedMediaType`, `BodyTooLarge`, `RequestTimeout`, `ClientGone` or `BadRequest`.
+    """
+    headers = request.scope["headers"]
+    length = _check_headers(headers, settings.max_body_bytes)
+    body = await _read(request, settings) if length != 0 else b""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        message = "The body must be valid JSON in UTF-8."
+        raise BadRequest(message) from None
+    except RecursionError:
+        message = "The body is nested too deeply."
+        raise BadRequest(message) from None
+
+
+def parse_ask(body: Any) -> AskRequest:
+    """Raises `BadRequest`, naming the field at fault."""
+    try:
+        return AskRequest.model_validate(body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_context=False, include_input=False)[0]) from None
+
+
+def invalid(problem: Any) -> BadRequest:
+    """A Pydantic error as ours. `loc` may begin with where the value was: body, query, …"""
+    parts = [str(part) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
+    param = ".".join(parts) or None
+    reason = problem["msg"].removeprefix("Value error, ")
+    return BadRequest(f"{param}: {reason}" if param else f"The body is not as expected: {reason}", param=param)
+
+
+_JSON_TYPES = frozenset({b"application/json", b"text/json"})
+
+
+def _check_headers(headers: list[tuple[bytes, bytes]], limit: int) -> int | None:
+    """Refuse what can be refused before the body is read. The declared length, if there is one."""
+    length = None
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"content-type":
+            _check_type(value)
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            message = "Compressed bodies are not taken: send the body as it is."
+            raise UnsupportedMediaType(message)
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    return length
+
+
+def _check_type(value: bytes) -> None:
+    media_type = value.partition(b";")[0].strip().lower()
+    if media_type not in _JSON_TYPES and not media_type.endswith(b"+json"):
+        message = "The body must be JSON: send it with the header 'Content-Type: application/json'."
+        raise UnsupportedMediaType(message)
+
+
+async def _read(request: Request, settings: ServerSettings) -> bytes:
+    try:
+        async with asyncio.timeout(settings.body_timeout):
+            return await _receive(request, settings.max_body_bytes)
+    except TimeoutError:
+        message = f"The body did not arrive within {settings.body_timeout:g} s."
+        raise RequestTimeout(message) from None
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    blocks: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            gone = "The client went away before its request was complete."
+            raise ClientGone(gone)
+        block = message.get("body", b"")
+        size += len(block)
+        if size > limit:
+            raise _too_large(limit)
+        blocks.append(block)
+        if not message.get("more_body", False):
+            return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is over the limit of {limit:,} bytes.")

@@ -1,0 +1,83 @@
+"""Notices that the client has gone, so that nobody works for it any longer."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Receive
+
+from ai_proxy.core.exceptions import ClientGone, ShuttingDown
+from ai_proxy.core.types import Exchange
+
+
+class UntilGone:
+    """While inside, the current task is cancelled as soon as the client closes its connection.
+
+    Raises `ClientGone` then, and `ShuttingDown` when it is the server that cancels. The body must have been read.
+    `ping` is called after every `interval` seconds of silence, which `heard` ends.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        exchange: Exchange,
+        *,
+        ping: Callable[[], Awaitable[None]] | None = None,
+        interval: float = 0.0,
+    ) -> None:
+        self._receive = receive
+        self._exchange = exchange
+        self._ping = ping
+        self._interval = interval
+        self._gone = False
+        self._last = 0.0
+
+    def heard(self) -> None:
+        """Something was sent."""
+        self._last = self._clock()
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - there is always one in a coroutine
+        self._task = task
+        self._clock = task.get_loop().time
+        self._last = self._clock()
+        watch = self._wait() if self._ping is None else self._wait_and_ping(self._ping)
+        self._watcher = asyncio.create_task(watch, name="client-watch")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._watcher.cancel()
+        if error is None and self._gone:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # take the cancellation that came as the last step was ending
+        elif not isinstance(error, asyncio.CancelledError):
+            return
+        if self._gone:
+            self._task.uncancel()
+            message = "The client went away before its answer was complete."
+            raise ClientGone(message) from None
+        message = "The server is shutting down: try again in a moment."
+        raise ShuttingDown(message) from None
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._exchange.error = ClientGone.code
+        self._task.cancel()
+
+    async def _wait_and_ping(self, ping: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                async with asyncio.timeout_at(self._last + self._interval):
+                    await self._wait()
+                return
+            except TimeoutError:
+                if self._clock() >= self._last + self._interval:
+                    await ping()
+                    self.heard()

@@ -1,0 +1,67 @@
+"""POST /api/ask: one question, one answer."""
+
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from ai_proxy.api.body import parse_ask, read_json
+from ai_proxy.api.dependencies import authenticate, state_of
+from ai_proxy.api.disconnect import UntilGone
+from ai_proxy.api.openapi import ASK_BODY, DirectRoute, errors
+from ai_proxy.core.ids import uuid7
+from ai_proxy.core.types import Exchange
+from ai_proxy.dialects.ask import chat_request
+from ai_proxy.schemas.ask import AskRequest, AskResponse, UsageBody
+
+router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
+
+
+@router.post(
+    "/ask",
+    summary="Ask a question",
+    operation_id="ask",
+    response_model=AskResponse,
+    responses=errors(400, 401, 404, 408, 413, 415, 429, 502, 503, 504),
+    openapi_extra=ASK_BODY,
+)
+async def ask(request: Request) -> Response:
+    exchange, question = await open_exchange(request)
+    async with UntilGone(request.receive, exchange):
+        await state_of(request)["gateway"].complete(exchange, chat_request(question))
+    return Response(_answer(exchange).model_dump_json(), media_type="application/json")
+
+
+async def open_exchange(request: Request) -> tuple[Exchange, AskRequest]:
+    """Who asks what: the beginning of both ways to ask."""
+    started = time.perf_counter()
+    principal = await authenticate(request)
+    question = parse_ask(await read_json(request, state_of(request)["server"]))
+    exchange = Exchange(
+        id=uuid7(),
+        key_id=principal.key_id,
+        question=question.question,
+        model=question.model or "",
+        conversation_id=None if question.conversation_id is None else str(question.conversation_id),
+        created_at=time.time_ns() // 1000,
+        started=started,
+    )
+    request.scope["exchange"] = exchange
+    return exchange, question
+
+
+def _answer(exchange: Exchange) -> AskResponse:
+    usage = exchange.usage
+    return AskResponse(
+        id=UUID(exchange.id),
+        answer=exchange.answer,
+        model=exchange.model,
+        provider=exchange.provider,
+        mock=exchange.mock,
+        finish_reason=exchange.finish_reason or "stop",
+        usage=UsageBody(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated),
+        duration_ms=exchange.duration_ms,
+        created_at=datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
+        conversation_id=None if exchange.conversation_id is None else UUID(exchange.conversation_id),
+    )

@@ -1,0 +1,62 @@
+"""GET /api/history: the caller's own exchanges, newest first."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from ai_proxy.api.dependencies import CurrentPrincipal, CurrentState
+from ai_proxy.api.openapi import errors
+from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.types import Exchange
+from ai_proxy.schemas.ask import UsageBody
+from ai_proxy.schemas.history import HistoryItem, HistoryPage
+from ai_proxy.storage import history
+
+router = APIRouter(prefix="/api", tags=["history"])
+
+
+@router.get("/history", summary="What was asked and answered", operation_id="history", responses=errors(400, 401, 503))
+async def list_history(
+    principal: CurrentPrincipal,
+    state: CurrentState,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most items on a page.")] = 20,
+    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None,
+) -> HistoryPage:
+    before = None if cursor is None else _decode(cursor)
+    found = await history.page(state["database"], key_id=principal.key_id, before=before, limit=limit + 1)
+    items = [_item(exchange) for exchange in found[:limit]]
+    return HistoryPage(items=items, next_cursor=_encode(items[-1].id) if len(found) > limit else None)
+
+
+def _encode(identifier: UUID) -> str:
+    return base64.urlsafe_b64encode(identifier.bytes).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        return str(UUID(bytes=base64.urlsafe_b64decode(cursor.encode() + b"==")))
+    except (ValueError, binascii.Error):
+        message = "cursor: pass the next_cursor of another page, as it is."
+        raise BadRequest(message, param="cursor") from None
+
+
+def _item(exchange: Exchange) -> HistoryItem:
+    usage = exchange.usage
+    return HistoryItem(
+        id=UUID(exchange.id),
+        question=exchange.question,
+        answer=exchange.answer,
+        model=exchange.model,
+        provider=exchange.provider,
+        mock=exchange.mock,
+        status=exchange.status,
+        error=exchange.error,
+        usage=UsageBody(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated),
+        duration_ms=exchange.duration_ms,
+        created_at=datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
+        conversation_id=None if exchange.conversation_id is None else UUID(exchange.conversation_id),
+    )

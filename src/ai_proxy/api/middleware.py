@@ -1,0 +1,106 @@
+"""Request id, log line and metrics, as plain ASGI: no task, no queue, no copy of the body."""
+
+import re
+import time
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ai_proxy.core.exceptions import GatewayError
+from ai_proxy.core.ids import uuid7
+from ai_proxy.core.logging import request_id
+from ai_proxy.core.metrics import Metrics
+
+log = structlog.get_logger()
+
+_SANE_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+_QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
+_SERVER_ERROR = 500
+_CLIENT_ERROR = 400
+
+
+class Requests:
+    """Every HTTP request passes here. Endpoints leave `principal`, `exchange` and `error` in the scope to be logged."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        identifier = _request_id(scope)
+        request_id.set(identifier)
+        header = (b"x-request-id", identifier.encode())
+        started = time.perf_counter()
+        status = _SERVER_ERROR
+        self.metrics.inflight.inc()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append(header)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            self.metrics.inflight.dec()
+            error = scope.get("error")
+            status = status if error is None else error.status
+            self.metrics.request(scope["method"], _route(scope), status, seconds)
+            _log(scope, status, seconds)
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own id if it is sane, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            if _SANE_ID.fullmatch(text):
+                return text
+    return uuid7()
+
+
+def _route(scope: Scope) -> str:
+    route = scope.get("route")
+    return "other" if route is None else route.path
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    line: dict[str, Any] = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "duration_ms": round(seconds * 1000, 1),
+    }
+    if (principal := scope.get("principal")) is not None:
+        line["key_id"] = principal.key_id
+    if (exchange := scope.get("exchange")) is not None:
+        line |= {
+            "exchange_id": exchange.id,
+            "model": exchange.model,
+            "provider": exchange.provider,
+            "input_tokens": exchange.usage.input_tokens,
+            "output_tokens": exchange.usage.output_tokens,
+        }
+    error: GatewayError | None = scope.get("error")
+    if error is not None:
+        line |= {"error": error.code, "error_message": error.message}
+    _write(status, line, quiet=scope["path"] in _QUIET and error is None)
+
+
+def _write(status: int, line: dict[str, Any], *, quiet: bool) -> None:
+    if quiet:
+        log.debug("request", **line)
+    elif status >= _SERVER_ERROR:
+        log.error("request", **line)
+    elif status >= _CLIENT_ERROR:
+        log.warning("request", **line)
+    else:
+        log.info("request", **line)

@@ -1,0 +1,120 @@
+"""The answer as it is written: server-sent events, or bare text."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from fastapi import Response
+from starlette.types import Receive, Scope, Send
+
+from ai_proxy.api.disconnect import UntilGone
+from ai_proxy.api.error_handlers import envelope
+from ai_proxy.core.exceptions import ClientGone, GatewayError
+from ai_proxy.core.metrics import Metrics
+from ai_proxy.core.types import Exchange
+from ai_proxy.dialects.chat import Chunk
+
+_encode = msgspec.json.encode
+
+
+class Events:
+    """The frames of /api/streaming: start, delta…, then done or error. Ids count from 0."""
+
+    media_type = "text/event-stream"
+    ping = b": ping\n\n"
+
+    def __init__(self) -> None:
+        self._next_id = 0
+
+    def start(self, exchange: Exchange) -> bytes:
+        head = {"id": exchange.id, "model": exchange.model, "provider": exchange.provider, "mock": exchange.mock}
+        return self._frame("start", head)
+
+    def delta(self, text: str) -> bytes:
+        return self._frame("delta", {"text": text})
+
+    def done(self, exchange: Exchange) -> bytes:
+        tail = {
+            "finish_reason": exchange.finish_reason,
+            "usage": exchange.usage,
+            "duration_ms": exchange.duration_ms,
+        }
+        return self._frame("done", tail)
+
+    def error(self, error: GatewayError) -> bytes:
+        return self._frame("error", envelope(error))
+
+    def _frame(self, event: str, data: dict[str, Any]) -> bytes:
+        frame = b"id: %d\nevent: %s\ndata: %s\n\n" % (self._next_id, event.encode(), _encode(data))
+        self._next_id += 1
+        return frame
+
+
+class PlainText:
+    """The text alone. It cannot say that something went wrong, so the connection is cut then."""
+
+    media_type = "text/plain; charset=utf-8"
+    ping = b""
+
+    def start(self, _: Exchange) -> bytes:
+        return b""
+
+    def delta(self, text: str) -> bytes:
+        return text.encode()
+
+    def done(self, _: Exchange) -> bytes:
+        return b""
+
+    def error(self, _: GatewayError) -> None:
+        return None
+
+
+class AnswerStream(Response):
+    """Sends chunks as they come. The first of them has been waited for, so a failure before it was a plain error."""
+
+    def __init__(
+        self, exchange: Exchange, first: Chunk, rest: AsyncGenerator[Chunk, None], form: Events | PlainText
+    ) -> None:
+        super().__init__(media_type=form.media_type, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._exchange = exchange
+        self._first = first
+        self._rest = rest
+        self._form = form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            try:
+                await self._send_chunks(scope, receive, send)
+            except GatewayError as error:
+                end = self._failed(scope, error)
+            else:
+                end = self._form.done(self._exchange)
+        if end is not None:
+            await send({"type": "http.response.body", "body": end})
+
+    async def _send_chunks(self, scope: Scope, receive: Receive, send: Send) -> None:
+        form = self._form
+
+        async def send_block(block: bytes) -> None:
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+
+        async def ping() -> None:
+            await send_block(form.ping)
+
+        interval = scope["state"]["server"].ping_interval
+        async with UntilGone(receive, self._exchange, ping=ping, interval=interval) as client:
+            await send_block(form.start(self._exchange) + form.delta(self._first.text))
+            async for chunk in self._rest:
+                if chunk.text:
+                    await send_block(form.delta(chunk.text))
+                    client.heard()
+
+    def _failed(self, scope: Scope, error: GatewayError) -> bytes | None:
+        """Too late for a status: the log has it, and the last event says it."""
+        scope["error"] = error
+        metrics: Metrics = scope["state"]["metrics"]
+        metrics.stream_aborted(error.source)
+        return None if isinstance(error, ClientGone) else self._form.error(error)

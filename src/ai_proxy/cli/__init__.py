@@ -1,0 +1,35 @@
+"""The command `ai-proxy`. Each group of verbs has a module of its own."""
+
+from typing import Annotated
+
+import typer
+
+from ai_proxy import __version__
+from ai_proxy.cli import db, keys
+from ai_proxy.cli.serve import serve
+
+app = typer.Typer(
+    help="A gateway between programs and large language models.",
+    epilog="Settings come from the environment and from .env in the working directory: see docs/settings.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.add_typer(keys.app, name="keys")
+app.add_typer(db.app, name="db")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ai-proxy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A gateway between programs and large language models."""

@@ -1,0 +1,33 @@
+"""ai-proxy serve"""
+
+from typing import Annotated, Any
+
+import typer
+
+from ai_proxy.core.config import load_settings
+
+_EXAMPLES = """
+Examples:
+
+  ai-proxy serve
+
+  ai-proxy serve --port 9000
+
+  OPENAI_API_KEY=sk-… ai-proxy serve --host 0.0.0.0
+"""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).", show_default="8000")] = None,
+) -> None:
+    """Start the service. It brings the database to the current schema by itself."""
+    from ai_proxy.api import server  # noqa: PLC0415 - the other verbs need none of this
+    from ai_proxy.app import create_app  # noqa: PLC0415
+
+    given: dict[str, Any] = {"host": host, "port": port}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    server.serve(create_app(settings), host=settings.host, port=settings.port, limits=settings.server)
+
+
+serve.__doc__ = f"{serve.__doc__}\n{_EXAMPLES}"

@@ -1,0 +1,47 @@
+"""API keys as plain values: how one is made, checked for typing errors, and turned into what is stored.
+
+A key is `aip_` + 43 random characters (256 bits) + 6 characters of CRC-32 over what stands before them, in base 62.
+The checksum lets a mistyped key be refused without asking the database, and lets scanners recognise leaked keys.
+"""
+
+import hashlib
+import hmac
+import secrets
+import string
+import zlib
+
+PREFIX = "aip_"
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_SECRET_LENGTH = 43
+_CHECKSUM_LENGTH = 6
+
+
+def new_key() -> str:
+    body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+    return body + _checksum(body)
+
+
+def is_mistyped(key: str) -> bool:
+    """Whether a key claims to be one of ours (by its prefix) and cannot be."""
+    return key.startswith(PREFIX) and not hmac.compare_digest(
+        _checksum(key[:-_CHECKSUM_LENGTH]).encode(), key[-_CHECKSUM_LENGTH:].encode()
+    )
+
+
+def digest(key: str, secret: bytes) -> str:
+    """What is stored of a key: HMAC-SHA-256 under the server's secret, as 64 hexadecimal digits."""
+    return hmac.digest(secret, key.encode(), hashlib.sha256).hex()
+
+
+def hint(key: str) -> str:
+    """What a person may see of a key later: enough to tell keys apart; nothing of one that a person made up."""
+    return f"{key[:7]}…{key[-4:]}" if key.startswith(PREFIX) else "…"
+
+
+def _checksum(body: str) -> str:
+    value = zlib.crc32(body.encode())
+    digits = []
+    for _ in range(_CHECKSUM_LENGTH):
+        value, digit = divmod(value, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,92 @@
+"""What is counted, as Prometheus sees it at /metrics. Labels are bounded: never a key or a client's own text."""
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from ai_proxy import __version__
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    """One registry an application. Label look-ups are kept: they cost more than counting."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        Gauge("aiproxy_build_info", "Version.", ["version"], registry=registry).labels(__version__).set(1)
+        self._requests = Counter(
+            "aiproxy_requests_total", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self._durations = Histogram(
+            "aiproxy_request_duration_seconds",
+            "Time to the end of the answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._first_tokens = Histogram(
+            "aiproxy_time_to_first_token_seconds",
+            "Time to a stream's first token.",
+            ["provider"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._upstream = Counter(
+            "aiproxy_upstream_requests_total", "Calls to providers.", ["provider", "outcome"], registry=registry
+        )
+        self._tokens = Counter("aiproxy_tokens_total", "Tokens.", ["provider", "direction"], registry=registry)
+        self._aborted = Counter("aiproxy_streams_aborted_total", "Streams that broke off.", ["by"], registry=registry)
+        self.inflight = Gauge("aiproxy_inflight_requests", "Requests being served.", registry=registry)
+        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._call_children: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. `route` is the route's pattern, not the path that the client sent."""
+        key = (method, route, status)
+        children = self._request_children.get(key)
+        if children is None:
+            children = (self._requests.labels(method, route, str(status)), self._durations.labels(route))
+            self._request_children[key] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def call(self, provider: str, outcome: str, input_tokens: int, output_tokens: int) -> None:
+        """Count a call to a provider. `outcome` is `completed`, `cancelled` or an error's code."""
+        key = (provider, outcome)
+        children = self._call_children.get(key)
+        if children is None:
+            children = (
+                self._upstream.labels(provider, outcome),
+                self._tokens.labels(provider, "input"),
+                self._tokens.labels(provider, "output"),
+            )
+            self._call_children[key] = children
+        children[0].inc()
+        children[1].inc(input_tokens)
+        children[2].inc(output_tokens)
+
+    def first_token(self, provider: str, seconds: float) -> None:
+        self._first_tokens.labels(provider).observe(seconds)
+
+    def stream_aborted(self, by: str) -> None:
+        """Count a stream that broke off. `by` is `client`, `provider` or `gateway`."""
+        self._aborted.labels(by).inc()
+
+    def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Show a number that somebody else keeps."""
+        Gauge(name, description, registry=self._registry).set_function(read)
+
+    def render(self) -> bytes:
+        """The text form, version 0.0.4 of the Prometheus exposition format."""
+        return generate_latest(self._registry)

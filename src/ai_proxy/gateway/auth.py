@@ -1,0 +1,102 @@
+"""API keys, answered from memory. The database is asked once per key and a few seconds."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from ai_proxy.core import apikeys
+from ai_proxy.core.exceptions import DatabaseUnavailable, Unauthenticated
+from ai_proxy.core.types import Principal
+
+log = structlog.get_logger()
+
+# Finds the holder of the key with this digest; None if there is none, or it is revoked. Raises `DatabaseUnavailable`.
+Find = Callable[[str], Awaitable[Principal | None]]
+
+_MAX_LENGTH = 512  # of a key; longer ones are nobody's
+
+
+class KeyRing:
+    """Known keys are remembered for `ttl` seconds, which is how long a revoked one may still work.
+
+    While the database is away, keys that were good go on working.
+    """
+
+    def __init__(self, find: Find, *, secret: bytes, ttl: float = 5.0, size: int = 10_000) -> None:
+        self._find = find
+        self._secret = secret
+        self._ttl = ttl
+        self._size = size
+        self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Principal | None]] = {}
+
+    async def authenticate(self, key: str | None) -> Principal:
+        """Whose key this is. Raises `Unauthenticated`, or `DatabaseUnavailable` when that cannot be found out."""
+        if not key:
+            message = "An API key is needed: send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
+            raise Unauthenticated(message)
+        if len(key) > _MAX_LENGTH or apikeys.is_mistyped(key):
+            raise _refusal()
+        digest = apikeys.digest(key, self._secret)
+        principal, until = self._known.get(digest, (None, 0.0))
+        if principal is not None and until > time.monotonic():
+            return principal
+        return await self._ask(digest, principal)
+
+    async def _ask(self, digest: str, known: Principal | None) -> Principal:
+        if self._unknown.get(digest, 0.0) > time.monotonic():
+            raise _refusal()
+        try:
+            principal = await self._find_once(digest)
+        except DatabaseUnavailable:
+            if known is None:
+                raise
+            log.warning("keys: the database is away, a known key goes on working", key_id=known.key_id)
+            principal = known
+        self._remember(digest, principal)
+        if principal is None:
+            raise _refusal()
+        return principal
+
+    async def _find_once(self, digest: str) -> Principal | None:
+        """Ask the database; callers with the same key share the question."""
+        task = self._asking.get(digest)
+        if task is None:
+            task = asyncio.ensure_future(self._find(digest))
+            self._asking[digest] = task
+            task.add_done_callback(lambda _: self._asking.pop(digest))
+        return await asyncio.shield(task)
+
+    def _remember(self, digest: str, principal: Principal | None) -> None:
+        until = time.monotonic() + self._ttl
+        if principal is None:
+            self._known.pop(digest, None)
+            self._unknown[digest] = until
+            _bound(self._unknown, self._size)
+        else:
+            self._known[digest] = (principal, until)
+            _bound(self._known, self._size)
+
+
+def key_from(authorization: str | None, x_api_key: str | None) -> str | None:
+    """The key in `Authorization: Bearer <key>`, in the same header alone, or in `x-api-key`."""
+    if authorization is None:
+        return x_api_key
+    scheme, separator, key = authorization.strip().partition(" ")
+    if not separator:
+        return scheme
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _bound(cache: OrderedDict[str, Any], size: int) -> None:
+    while len(cache) > size:
+        cache.popitem(last=False)
+
+
+def _refusal() -> Unauthenticated:
+    return Unauthenticated("This API key is unknown or revoked: check it, or make one with 'ai-proxy keys create'.")

@@ -1,0 +1,63 @@
+"""POST /api/ask and POST /api/streaming."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        message = "must not contain the character U+0000"
+        raise ValueError(message)
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        message = "must not be blank"
+        raise ValueError(message)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+
+
+class AskRequest(BaseModel):
+    """A question. Unknown fields are refused, so that a misspelt one is not silently ignored."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"question": "What is the capital of France?"}]},
+    )
+
+    question: Annotated[Text, AfterValidator(_not_blank)] = Field(min_length=1, max_length=100_000)
+    model: Text | None = Field(None, min_length=1, max_length=200, description="Unset: the configured model.")
+    system: Text | None = Field(None, max_length=100_000, description="Instructions for the model.")
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
+    conversation_id: UUID | None = Field(
+        None, strict=False, description="Earlier exchanges with this id are sent along. An unknown id starts anew."
+    )
+
+
+class UsageBody(BaseModel):
+    input_tokens: int
+    output_tokens: int
+    estimated: bool = Field(description="True when the provider did not count.")
+
+
+class AskResponse(BaseModel):
+    id: UUID
+    answer: str
+    model: str
+    provider: str
+    mock: bool
+    finish_reason: str
+    usage: UsageBody
+    duration_ms: float
+    created_at: datetime
+    conversation_id: UUID | None

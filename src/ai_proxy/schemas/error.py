@@ -1,0 +1,21 @@
+"""The one shape of every error."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class ErrorBody(BaseModel):
+    message: str = Field(description="For a person: what went wrong and what to do.")
+    type: str = Field(description="The family of the error, as OpenAI clients know it.")
+    code: str = Field(description="For a program: stable.")
+    param: str | None = Field(description="The field at fault.")
+    request_id: str | None = Field(description="The same as in the header X-Request-ID and in the log.")
+    source: Literal["client", "gateway", "provider"] = Field(description="Whose fault it is.")
+    provider: str | None = Field(description="The provider that failed.")
+    upstream_status: int | None = Field(description="The status that the provider answered with.")
+    retry_after: float | None = Field(description="Seconds after which another try makes sense.")
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorBody

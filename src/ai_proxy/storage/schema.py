@@ -1,0 +1,44 @@
+"""The schema's version, and how the database is brought to it."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+
+from ai_proxy.storage.engine import Database, unavailable
+
+HEAD = "0001"  # the newest revision in migrations/versions; a test compares the two
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+async def current(database: Database) -> str | None:
+    """The revision that the database is at; None for an empty one. Raises `DatabaseUnavailable`."""
+    async with database.transaction() as connection:
+        return await connection.run_sync(_current)
+
+
+async def upgrade(database: Database) -> None:
+    """Bring the database to `HEAD`. When several processes start at once, one migrates and the others wait for it."""
+    with unavailable():
+        async with database.engine.connect() as connection:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the lock under which migrations run
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("select version_num from alembic_version"))
+    return revision
+
+
+def _upgrade(connection: Connection) -> None:
+    # Imported here because it takes a third of a second, which a start with nothing to migrate should not pay.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config: Any = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

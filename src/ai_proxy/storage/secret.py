@@ -1,0 +1,39 @@
+"""The server's secret, that keys are hashed with: made once, kept beside the data, readable by its owner alone."""
+
+import os
+import secrets
+from pathlib import Path
+
+_NAME = "secret"
+
+
+def load_or_make(directory: Path) -> bytes:
+    """The secret in `directory`. Exits with a clear line if it can neither be read nor made."""
+    path = directory / _NAME
+    try:
+        return _read(path) or _make(path)
+    except OSError as error:
+        message = f"ai-proxy: AI_PROXY_SECRET is not set, and the secret file beside the data fails: {error.strerror}"
+        raise SystemExit(message) from None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes().strip()
+    except FileNotFoundError:
+        return None
+
+
+def _make(path: Path) -> bytes:
+    """Write a new secret. When two processes try at once, the first one's holds."""
+    draft = path.with_name(f".{_NAME}-{os.getpid()}-{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_bytes().strip()

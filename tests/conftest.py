@@ -1,0 +1,64 @@
+"""Shared fixtures: real server processes on real SQLite files, with the mock or a scripted provider behind them."""
+
+import pytest
+
+from tests.service import Service
+from tests.upstream import Upstream, completion
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """Starts servers with the settings of one test; they are stopped at its end."""
+    started = []
+
+    def start(directory=None, **settings):
+        service = Service(directory or tmp_path_factory.mktemp("service"), **settings)
+        started.append(service)
+        return service.start()
+
+    yield start
+    for service in started:
+        service.stop()
+        service.client.close()
+
+
+@pytest.fixture(scope="session")
+def mocked(tmp_path_factory):
+    """A server in mock mode that the whole run shares. A test that changes it must start its own."""
+    service = Service(tmp_path_factory.mktemp("mocked"), AI_PROXY_MOCK__TOKEN_DELAY=0).start()
+    yield service
+    assert service.stop() == 0
+    service.client.close()
+
+
+@pytest.fixture(scope="session")
+def scripted_pair(tmp_path_factory):
+    with Upstream() as upstream:
+        service = Service(
+            tmp_path_factory.mktemp("scripted"),
+            OPENAI_API_KEY="sk-upstream-canary-key",
+            OPENAI_BASE_URL=upstream.url,
+            AI_PROXY_DEFAULT_MODEL="small",
+            AI_PROXY_UPSTREAM__CONNECT_TIMEOUT=1,
+            AI_PROXY_UPSTREAM__FIRST_BYTE_TIMEOUT=1,
+            AI_PROXY_UPSTREAM__IDLE_TIMEOUT=0.5,
+            AI_PROXY_UPSTREAM__TOTAL_TIMEOUT=3,
+            AI_PROXY_UPSTREAM__MAX_RESPONSE_BYTES=1_000_000,
+        ).start()
+        yield service, upstream
+        assert service.stop() == 0
+        service.client.close()
+
+
+@pytest.fixture
+def scripted(scripted_pair):
+    """A server that asks a scripted provider: (service, upstream). Its time-outs are short."""
+    service, upstream = scripted_pair
+    upstream.handler = completion()
+    upstream.connections.clear()
+    return service, upstream
