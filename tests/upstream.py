@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -56,7 +57,8 @@ class Connection:
 class Upstream:
     """Serves every request with `handler`, on a thread of its own. `connections` keeps what came in."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.handler: Handler = completion()
         self.connections: list[Connection] = []
         self.accepted = 0
@@ -75,7 +77,7 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -83,7 +85,7 @@ class Upstream:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=2**20)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=2**20, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

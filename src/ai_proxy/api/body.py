@@ -1,6 +1,7 @@
 """Request bodies: read within limits, decoded strictly."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -32,20 +33,23 @@ async def read_json(request: Request, settings: ServerSettings) -> Any:
 
 def parse_ask(body: Any) -> AskRequest:
     """Raises `BadRequest`, naming the field at fault."""
+    if not isinstance(body, dict):
+        message = "The body must be a JSON object."
+        raise BadRequest(message)
     try:
         return AskRequest.model_validate(body)
     except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_context=False, include_input=False)[0]) from None
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise invalid(problem["loc"], problem["msg"]) from None
 
 
-def invalid(problem: Any) -> BadRequest:
-    """A Pydantic error as ours. `loc` may begin with where the value was: body, query, …"""
-    parts = [str(part) for part in problem["loc"] if part not in {"body", "query", "path", "header"}]
-    param = ".".join(parts) or None
-    reason = problem["msg"].removeprefix("Value error, ")
-    return BadRequest(f"{param}: {reason}" if param else f"The body is not as expected: {reason}", param=param)
+def invalid(location: Sequence[int | str], reason: str) -> BadRequest:
+    """A Pydantic error as ours. A field that nobody knows may have a name of any length."""
+    param = ".".join(map(str, location))[:_MAX_PARAM]
+    return BadRequest(f"{param}: {reason.removeprefix('Value error, ')}", param=param)
 
 
+_MAX_PARAM = 100  # characters
 _JSON_TYPES = frozenset({b"application/json", b"text/json"})
 
 

@@ -61,14 +61,14 @@ class UntilGone:
             self._task.uncancel()
             message = "The client went away before its answer was complete."
             raise ClientGone(message) from None
-        message = "The server is shutting down: try again in a moment."
-        raise ShuttingDown(message) from None
+        raise shutting_down() from None
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._gone = True
-        self._exchange.error = ClientGone.code
+        if not self._exchange.duration_ms:  # else the call has ended, and only its record is waited for
+            self._exchange.error = ClientGone.code
         self._task.cancel()
 
     async def _wait_and_ping(self, ping: Callable[[], Awaitable[None]]) -> None:
@@ -81,3 +81,8 @@ class UntilGone:
                 if self._clock() >= self._last + self._interval:
                     await ping()
                     self.heard()
+
+
+def shutting_down() -> ShuttingDown:
+    """What a call is told that the server ends."""
+    return ShuttingDown("The server is shutting down: try again in a moment.")

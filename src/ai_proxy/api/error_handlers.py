@@ -11,12 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ai_proxy.api.body import invalid
-from ai_proxy.core.exceptions import GatewayError
+from ai_proxy.core.exceptions import BodyTooLarge, GatewayError, RequestTimeout
 from ai_proxy.core.logging import request_id
 
 log = structlog.get_logger()
 
-_CLOSING = frozenset({408, 413})  # the rest of the body is still on its way: the connection cannot be used again
+# The rest of the body is still on its way: the connection cannot be used again.
+_CLOSING = (RequestTimeout, BodyTooLarge)
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def render(error: GatewayError) -> Response:
         headers["x-should-retry"] = str(error.should_retry).lower()
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="ai-proxy"'
-    if error.status in _CLOSING:
+    if isinstance(error, _CLOSING):
         headers["connection"] = "close"
     return Response(msgspec.json.encode(envelope(error)), error.status, headers, media_type="application/json")
 
@@ -57,7 +58,8 @@ async def on_gateway_error(request: Request, error: Exception) -> Response:
 
 async def on_invalid_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return await on_gateway_error(request, invalid(error.errors()[0]))
+    problem = error.errors()[0]
+    return await on_gateway_error(request, invalid(problem["loc"][1:], problem["msg"]))  # after "query" or the like
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Request id, log line and metrics, as plain ASGI: no task, no queue, no copy of the body."""
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ai_proxy.api.disconnect import shutting_down
+from ai_proxy.api.error_handlers import render
 from ai_proxy.core.exceptions import GatewayError
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
 from ai_proxy.core.metrics import Metrics
-
-log = structlog.get_logger()
 
 _SANE_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
@@ -26,6 +27,7 @@ class Requests:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
+        self.log = structlog.get_logger().bind()  # bound once: the look-up costs as much as the line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,7 +38,7 @@ class Requests:
         request_id.set(identifier)
         header = (b"x-request-id", identifier.encode())
         started = time.perf_counter()
-        status = _SERVER_ERROR
+        status = 0
         self.metrics.inflight.inc()
 
         async def send_with_id(message: Message) -> None:
@@ -48,13 +50,30 @@ class Requests:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # by the server, whose patience at shutdown has ended
+            scope["error"] = farewell = shutting_down()
+            if not status:
+                await render(farewell)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             self.metrics.inflight.dec()
-            error = scope.get("error")
-            status = status if error is None else error.status
+            error: GatewayError | None = scope.get("error")
+            status = (status or _SERVER_ERROR) if error is None else error.status
             self.metrics.request(scope["method"], _route(scope), status, seconds)
-            _log(scope, status, seconds)
+            self._log(scope, status, seconds)
+            if error is not None:  # its traceback leads to the body, and back to itself through the scope
+                error.__traceback__ = error.__context__ = None
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        line = _line(scope, status, seconds)
+        if status >= _SERVER_ERROR:
+            self.log.error("request", **line)
+        elif status >= _CLIENT_ERROR:
+            self.log.warning("request", **line)
+        elif scope["path"] in _QUIET:
+            self.log.debug("request", **line)
+        else:
+            self.log.info("request", **line)
 
 
 def _request_id(scope: Scope) -> str:
@@ -72,7 +91,7 @@ def _route(scope: Scope) -> str:
     return "other" if route is None else route.path
 
 
-def _log(scope: Scope, status: int, seconds: float) -> None:
+def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     line: dict[str, Any] = {
         "method": scope["method"],
         "path": scope["path"],
@@ -92,15 +111,4 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
     error: GatewayError | None = scope.get("error")
     if error is not None:
         line |= {"error": error.code, "error_message": error.message}
-    _write(status, line, quiet=scope["path"] in _QUIET and error is None)
-
-
-def _write(status: int, line: dict[str, Any], *, quiet: bool) -> None:
-    if quiet:
-        log.debug("request", **line)
-    elif status >= _SERVER_ERROR:
-        log.error("request", **line)
-    elif status >= _CLIENT_ERROR:
-        log.warning("request", **line)
-    else:
-        log.info("request", **line)
+    return line

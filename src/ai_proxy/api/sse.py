@@ -106,7 +106,8 @@ class AnswerStream(Response):
 
         interval = scope["state"]["server"].ping_interval
         async with UntilGone(receive, self._exchange, ping=ping, interval=interval) as client:
-            await send_block(form.start(self._exchange) + form.delta(self._first.text))
+            first = self._first.text
+            await send_block(form.start(self._exchange) + (form.delta(first) if first else b""))
             async for chunk in self._rest:
                 if chunk.text:
                     await send_block(form.delta(chunk.text))

@@ -9,7 +9,6 @@ from ai_proxy.cli import db, keys
 from ai_proxy.cli.serve import serve
 
 app = typer.Typer(
-    help="A gateway between programs and large language models.",
     epilog="Settings come from the environment and from .env in the working directory: see docs/settings.md.",
     no_args_is_help=True,
     add_completion=False,
@@ -32,4 +31,11 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """A gateway between programs and large language models."""
+    """A gateway between programs and large language models.
+
+    Examples:
+
+      ai-proxy serve
+
+      ai-proxy keys create laptop
+    """

@@ -1,15 +1,14 @@
 """ai-proxy keys …"""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
 
+from ai_proxy.cli import database
 from ai_proxy.core.config import load_settings
-from ai_proxy.core.exceptions import GatewayError
-from ai_proxy.services import keys
+from ai_proxy.services import keys, setup
 from ai_proxy.storage import schema
 from ai_proxy.storage.engine import Database
 
@@ -24,10 +23,7 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for.
 
     Example: ai-proxy keys create laptop
     """
-    from ai_proxy.app import secret_of  # noqa: PLC0415
-
-    secret = secret_of(load_settings())
-    key_id, key = _run(lambda database: keys.create(database, secret, name))
+    key_id, key = _run(lambda database: keys.create(database, setup.secret_of(load_settings()), name))
     typer.echo(f"id:  {key_id}\nkey: {key}\nKeep it: it cannot be shown again.")
 
 
@@ -35,7 +31,10 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for.
 def list_keys(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List the keys, oldest first."""
+    """List the keys, oldest first.
+
+    Example: ai-proxy keys list --json
+    """
     found = _run(keys.list_all)
     if as_json:
         typer.echo(json.dumps([key._asdict() for key in found], default=lambda value: value.isoformat(), indent=2))
@@ -47,23 +46,20 @@ def list_keys(
 
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as 'ai-proxy keys list' shows it.")]) -> None:
-    """Make a key useless. A running service notices within five seconds."""
+    """Make a key useless. A running service notices within five seconds.
+
+    Example: ai-proxy keys revoke 019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51
+    """
     _run(lambda database: keys.revoke(database, key_id))
     typer.echo("Revoked.")
 
 
 def _run(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Do something with the database, at the current schema; its errors are one line."""
-    settings = load_settings()
+    """Do something with the database, at the current schema."""
 
-    async def run() -> T:
-        async with Database(settings.database_url, directory=settings.data_directory) as database:
-            if await schema.current(database) != schema.HEAD:
-                await schema.upgrade(database)
-            return await work(database)
+    async def migrate_and_work(database: Database) -> T:
+        if await schema.current(database) != schema.HEAD:
+            await schema.upgrade(database)
+        return await work(database)
 
-    try:
-        return asyncio.run(run())
-    except GatewayError as error:
-        message = f"ai-proxy: {error.message}"
-        raise SystemExit(message) from None
+    return database.run(migrate_and_work)

@@ -22,12 +22,15 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).", show_default="8000")] = None,
 ) -> None:
     """Start the service. It brings the database to the current schema by itself."""
-    from ai_proxy.api import server  # noqa: PLC0415 - the other verbs need none of this
-    from ai_proxy.app import create_app  # noqa: PLC0415
-
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    server.serve(create_app(settings), host=settings.host, port=settings.port, limits=settings.server)
+
+    from ai_proxy.api import server  # noqa: PLC0415 - the other verbs, and wrong settings, need none of this
+    from ai_proxy.app import create_app  # noqa: PLC0415
+
+    listener = server.listen(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    server.serve(create_app(settings), listener, settings.server)
 
 
 serve.__doc__ = f"{serve.__doc__}\n{_EXAMPLES}"

@@ -6,8 +6,10 @@ that have a usual name of their own. Durations are in seconds, sizes in bytes.
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -37,7 +39,7 @@ class RecorderSettings(_Group):
     capacity: int = Field(10_000, ge=1, description="Calls not yet in the history; more are refused with 503.")
     max_bytes: Bytes = Field(256 * 2**20, description="Bytes of text not yet in the history; more are refused.")
     batch: int = Field(500, ge=1, le=10_000, description="Most rows in one transaction.")
-    interval: float = Field(0.01, ge=0, le=1, description="Least seconds between two transactions.")
+    interval: float = Field(0.02, ge=0, le=1, description="Least seconds between two transactions.")
     wait: Seconds = Field(5, description="Most seconds an answer waits for its row.")
 
 
@@ -56,6 +58,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="AI_PROXY_",
         env_nested_delimiter="__",
+        enable_decoding=False,
         env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
@@ -87,7 +90,9 @@ class Settings(BaseSettings):
         "https://openrouter.ai/api/v1", validation_alias="OPENROUTER_BASE_URL", description="OpenRouter's address."
     )
     default_model: str | None = Field(None, min_length=1, description="Model for questions that name none.")
-    api_key: SecretStr | None = Field(None, min_length=20, description="The first API key, instead of a generated one.")
+    api_key: SecretStr | None = Field(
+        None, min_length=20, max_length=512, description="The first API key, instead of a generated one."
+    )
     secret: SecretStr | None = Field(
         None, min_length=20, description="Server secret that keys are hashed with, instead of a generated file."
     )
@@ -118,8 +123,8 @@ class Settings(BaseSettings):
         if scheme not in {"sqlite", "sqlite+aiosqlite"} or not separator:
             message = "only SQLite is supported: sqlite+aiosqlite:///path/to/file.db"
             raise ValueError(message)
-        if rest in {"", "/"} or ":memory:" in rest:
-            message = "must name a file, as in sqlite+aiosqlite:///data/ai-proxy.db"
+        if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
+            message = "must name a file after three slashes, as in sqlite+aiosqlite:///data/ai-proxy.db"
             raise ValueError(message)
         return f"sqlite+aiosqlite://{rest}"
 
@@ -129,7 +134,20 @@ class Settings(BaseSettings):
         if not url.startswith(("http://", "https://")):
             message = "must begin with http:// or https://"
             raise ValueError(message)
+        parts = urlsplit(url)
+        if not (url.isascii() and url.isprintable() and " " not in url and parts.hostname and parts.port != 0):
+            message = "is not an address"
+            raise ValueError(message)
         return url.rstrip("/")
+
+    @field_validator("api_key", "openai_api_key", "openrouter_api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        text = "" if key is None else key.get_secret_value()
+        if not (text.isascii() and text.isprintable() and text == text.strip()):
+            message = "has characters that cannot be sent in a header: spaces around it, or others than ASCII"
+            raise ValueError(message)
+        return key
 
     @model_validator(mode="after")
     def _has_a_provider(self) -> Self:
@@ -137,6 +155,11 @@ class Settings(BaseSettings):
             message = "MOCK_MODE is false and no provider key is set: set OPENAI_API_KEY or OPENROUTER_API_KEY"
             raise ValueError(message)
         return self
+
+    @property
+    def given_key(self) -> str | None:
+        """The operator's own API key."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
 
     @property
     def data_directory(self) -> Path:
@@ -149,8 +172,20 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = [f"ai-proxy: {_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
+        problems = [f"ai-proxy: {_variable(problem['loc'])}: {_reason(problem)}" for problem in error.errors()]
         raise SystemExit("\n".join(problems)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"ai-proxy: .env cannot be read: {error}"
+        raise SystemExit(message) from None
+
+
+def _reason(problem: ErrorDetails) -> str:
+    """What is wrong, without the value: it may be a secret."""
+    if problem["type"] in {"too_short", "string_too_short"}:
+        return f"must have at least {problem['ctx']['min_length']} characters"
+    if problem["type"] in {"too_long", "string_too_long"}:
+        return f"must have at most {problem['ctx']['max_length']} characters"
+    return problem["msg"].removeprefix("Value error, ")
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -4,7 +4,6 @@ GatewayError                        500  internal_error
 ├── BadRequest                      400  invalid_request
 ├── Unauthenticated                 401  invalid_api_key
 ├── NotFound                        404  not_found
-│   └── ModelNotFound               404  model_not_found
 ├── RequestTimeout                  408  request_timeout
 ├── BodyTooLarge                    413  body_too_large
 ├── UnsupportedMediaType            415  unsupported_media_type
@@ -73,10 +72,6 @@ class NotFound(GatewayError):
     source = "client"
 
 
-class ModelNotFound(NotFound):
-    code = "model_not_found"
-
-
 class RequestTimeout(GatewayError):
     status = 408
     code = "request_timeout"
@@ -118,6 +113,11 @@ class Unavailable(GatewayError):
 
 class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
+
+    @property
+    def reason(self) -> str:
+        """What the database said, for the log: one line, because those after it show SQL."""
+        return str(self.__cause__).partition("\n")[0]
 
 
 class HistoryFull(Unavailable):

@@ -1,7 +1,10 @@
 """Identifiers that sort by time (UUID version 7, RFC 9562 section 5.7)."""
 
-import os
+import random
 import time
+
+# Unique, not secret: nothing is protected by an id that cannot be guessed, and the system's source costs a call each.
+_random = random.Random().getrandbits  # noqa: S311
 
 _last_ms = 0
 _last_sequence = 0
@@ -13,16 +16,11 @@ def uuid7() -> str:
     ms = time.time_ns() // 1_000_000
     if ms > _last_ms:
         _last_ms = ms
-        _last_sequence = int.from_bytes(os.urandom(4), "big") >> 3  # leaves room to count up
+        _last_sequence = _random(29)  # of 32 bits: leaves room to count up
     else:
         _last_sequence += 1
     sequence = _last_sequence  # 32 bits: the 12 of rand_a, then the first 20 of rand_b
-    tail = int.from_bytes(os.urandom(6), "big") >> 6  # the other 42 bits of rand_b
+    tail = _random(42)  # the rest of rand_b
     value = (_last_ms << 80) | (0x7 << 76) | (sequence >> 20 << 64) | (0b10 << 62) | ((sequence & 0xFFFFF) << 42) | tail
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def unix_ms(identifier: str) -> int:
-    """When a UUIDv7 was made, in milliseconds since the epoch."""
-    return int(identifier.replace("-", "")[:12], 16)

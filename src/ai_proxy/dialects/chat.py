@@ -82,6 +82,8 @@ def read_completion(body: bytes) -> Completion:
         message = "no choices in the answer"
         raise msgspec.ValidationError(message)
     choice = answer.choices[0]
+    if choice.finish_reason == _ERROR:
+        raise ProviderFault("")
     return Completion(
         body=body,
         text=choice.message.content or "",
@@ -98,14 +100,16 @@ def read_chunk(data: bytes) -> Chunk:
     if not event.choices:
         return Chunk(data, usage=_usage(event.usage))
     choice = event.choices[0]
-    return Chunk(data, choice.delta.content or "", choice.finish_reason, _usage(event.usage))
+    if choice.finish_reason == _ERROR:
+        raise ProviderFault("")
+    return Chunk(data, choice.delta.content or "", choice.finish_reason or None, _usage(event.usage))
 
 
 def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:
     """What a provider says went wrong: OpenAI's `{"message", "code"}`, OpenRouter's numeric code, or a bare string."""
     try:
         error = msgspec.json.decode(raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ProviderFault("")
     if isinstance(error, dict) and isinstance(error.get("error"), dict | str):
         error = error["error"]
@@ -114,11 +118,10 @@ def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:
     if not isinstance(error, dict):
         return ProviderFault("")
     message, code, kind = (error.get(name) for name in ("message", "code", "type"))
-    status = code if isinstance(code, int) else None
     names = {name for name in (code, kind) if isinstance(name, str)}
     return ProviderFault(
         message if isinstance(message, str) else "",
-        status=status,
+        status=code if isinstance(code, int) and code in _ERROR_STATUSES else None,
         code="insufficient_quota" if "insufficient_quota" in names else next(iter(sorted(names)), None),
     )
 
@@ -131,6 +134,11 @@ def estimate(*, input_characters: int, output_characters: int) -> Usage:
 
 
 _NULL = b"null"
+_ERROR = (
+    "error"  # OpenRouter's finish reason of an answer that broke: https://openrouter.ai/docs/api-reference/overview
+)
+_ERROR_STATUSES = range(400, 600)
+_MAX_TOKENS = 2**53  # beyond it is no count, and beyond 2**63 no database holds it
 _ABSENT = msgspec.Raw(_NULL)
 
 
@@ -178,6 +186,6 @@ def _usage(raw: msgspec.Raw) -> Usage | None:
         return None
     if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
-    if usage.prompt_tokens < 0 or usage.completion_tokens < 0:
+    if not (0 <= usage.prompt_tokens <= _MAX_TOKENS and 0 <= usage.completion_tokens <= _MAX_TOKENS):
         return None
     return Usage(usage.prompt_tokens, usage.completion_tokens)

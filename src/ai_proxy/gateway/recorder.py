@@ -23,7 +23,6 @@ log = structlog.get_logger()
 Write = Callable[[Sequence[Exchange]], Awaitable[None]]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-_CLOSING_TIME = 5.0
 
 
 class _Batch:
@@ -36,11 +35,12 @@ class _Batch:
 
 
 class Recorder:
-    """Use as an async context manager: at its end, what is queued is written."""
+    """Use as an async context manager: at its end, what is queued is written, for at most `closing_time` seconds."""
 
-    def __init__(self, write: Write, settings: RecorderSettings) -> None:
+    def __init__(self, write: Write, settings: RecorderSettings, *, closing_time: float = 5.0) -> None:
         self._write = write
         self._settings = settings
+        self._closing_time = closing_time
         self._batches: deque[_Batch] = deque()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -76,7 +76,7 @@ class Recorder:
     async def __aexit__(self, *_: object) -> None:
         """Wait for the calls that are still ending and for their records; count those that could not be written."""
         try:
-            async with asyncio.timeout(_CLOSING_TIME):
+            async with asyncio.timeout(self._closing_time):
                 await self._idle.wait()
         except TimeoutError:
             self.lost += self.held
@@ -103,15 +103,15 @@ class Recorder:
         while True:
             try:
                 await self._write(rows)
-            except DatabaseUnavailable:
-                self._note_failing(True)
+            except DatabaseUnavailable as error:
+                self._note_failing(error.reason)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except Exception:  # noqa: BLE001 - the background writer must outlive a row that can never be stored
                 await self._store_singly(rows)
                 return
             else:
-                self._note_failing(False)
+                self._note_failing(None)
                 return
 
     async def _store_singly(self, rows: Sequence[Exchange]) -> None:
@@ -123,9 +123,10 @@ class Recorder:
         for row in rows:
             await self._store([row])
 
-    def _note_failing(self, failing: bool) -> None:
+    def _note_failing(self, reason: str | None) -> None:
+        failing = reason is not None
         if failing and not self.failing:
-            log.warning("history: the database is away, records are queued", records=self.held)
+            log.warning("history: the database is away, records are queued", records=self.held, reason=reason)
         elif self.failing and not failing:
             log.info("history: the database is back", records=self.held)
         self.failing = failing

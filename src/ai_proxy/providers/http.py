@@ -1,17 +1,18 @@
 """The one HTTP client towards providers: pooled, bounded, with a deadline on every wait. Nothing else names aiohttp."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from ai_proxy.core.config import UpstreamSettings
-from ai_proxy.core.exceptions import BadUpstreamResponse, PoolFull, UpstreamTimeout, UpstreamUnreachable
+from ai_proxy.core.exceptions import BadUpstreamResponse, PoolFull, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
 # An idle connection is dropped before the provider is likely to: most keep theirs for a minute or more.
 _KEEP_ALIVE = 15.0
@@ -19,6 +20,10 @@ _KEEP_ALIVE = 15.0
 _IDLE_CLOSE = 0.5
 # How long a finished stream may take to close its HTTP body before its connection is thrown away.
 _LINGER = 0.05
+
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+T = TypeVar("T")
 
 _connected: ContextVar[bool] = ContextVar("connected", default=False)
 
@@ -55,9 +60,7 @@ class Http:
         await self._take_slot()
         try:
             reply = Reply(provider, self._settings)
-            with _translated(provider):
-                async with reply.deadline("first_byte"):
-                    reply.response = await self._send(url, body, headers)
+            reply.response = await reply.within("first_byte", self._send(url, body, headers))
             try:
                 yield reply
             finally:
@@ -86,10 +89,15 @@ class Http:
         sent = asyncio.get_running_loop().time()
         try:
             return await self._session.post(url, data=body, headers=headers, allow_redirects=False)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if _connected.get() or asyncio.get_running_loop().time() - sent > _IDLE_CLOSE:
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if _connected.get() or _begun(error) or asyncio.get_running_loop().time() - sent > _IDLE_CLOSE:
                 raise
         return await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+
+
+def _begun(error: aiohttp.ClientError) -> bool:
+    """Whether an answer had begun: what there is of it is kept in place of a message."""
+    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
 
 
 class Reply:
@@ -122,15 +130,20 @@ class Reply:
         content = self.response.content
         phase, left = "first_byte", self._settings.max_response_bytes
         while not content.at_eof():
-            with _translated(self._provider):
-                async with self.deadline(phase):
-                    block = await content.readany()
+            block = self._arrived(content) or await self.within(phase, content.readany())
             left -= len(block)
             if left < 0:
                 raise BadUpstreamResponse(self._provider, "sent an answer over the size limit")
             if block:
                 phase = "idle"
                 yield block
+
+    def _arrived(self, content: aiohttp.StreamReader) -> bytes:
+        """What is there already, for which no timer need be set."""
+        try:
+            return content.read_nowait()
+        except aiohttp.ClientError as error:
+            raise _translated(self._provider, error) from None
 
     async def finish(self) -> None:
         """Call when nothing more is expected: lets the connection be used again if the body ends here."""
@@ -150,22 +163,22 @@ class Reply:
         else:
             self.response.close()
 
-    @asynccontextmanager
-    async def deadline(self, phase: str) -> AsyncIterator[None]:
-        """Bound a wait by the limit of its phase (`first_byte` or `idle`) and by the total."""
+    async def within(self, phase: str, coming: Awaitable[T]) -> T:
+        """Wait for something, within the limit of its phase (`first_byte` or `idle`) and the total."""
         end = self._started + self._settings.total_timeout
         if phase == "first_byte":
             limit = self._started + self._settings.first_byte_timeout
         else:
             limit = self._clock() + self._settings.idle_timeout
+        timer = asyncio.timeout_at(min(limit, end))
         try:
-            async with asyncio.timeout_at(min(limit, end)) as timer:
-                yield
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            phase = "total" if end <= limit else phase
-            raise UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase) from None
+            async with timer:
+                return await coming
+        except _FAILURES as error:
+            if timer.expired():
+                phase = "total" if end <= limit else phase
+                raise UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase) from None
+            raise _translated(self._provider, error) from None
 
 
 _TIMEOUTS = {
@@ -179,27 +192,43 @@ _TIMEOUTS = {
 class _Connector(aiohttp.TCPConnector):
     """Notes when a request got a new connection: one that could not be handed a request by mistake."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
+
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         _connected.set(True)
         return await super()._create_connection(*args, **kwargs)
 
 
-@contextmanager
-def _translated(provider: str) -> Iterator[None]:
-    """The HTTP client's exceptions as ours. Messages are our own words: the library's name hosts and addresses."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError:
-        raise UpstreamTimeout(provider, _TIMEOUTS["connect"], phase="connect") from None
-    except aiohttp.ClientConnectorDNSError:
-        raise UpstreamUnreachable(provider, "its name could not be resolved", code="upstream_dns") from None
-    except (aiohttp.ClientSSLError, ssl.SSLError):
-        raise UpstreamUnreachable(provider, "no trusted TLS connection could be made", code="upstream_tls") from None
-    except aiohttp.ClientConnectorError:
-        raise UpstreamUnreachable(provider, "refused the connection") from None
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-        raise UpstreamUnreachable(provider, "closed the connection without an answer") from None
-    except aiohttp.ClientPayloadError:
-        raise BadUpstreamResponse(provider, "broke off its answer") from None
-    except (aiohttp.ClientError, ValueError):
-        raise BadUpstreamResponse(provider, "sent something that is not HTTP") from None
+class _Protocol(ResponseHandler):
+    """Tells the reader of a body when its framing breaks, which aiohttp's parser in C forgets to do."""
+
+    def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
+        body = self._payload
+        super().set_exception(exc, *args, **kwargs)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("broken framing"))
+
+
+# The HTTP client's exceptions, the more special first, and what we make of them. The words are our own: the library's
+# name hosts and addresses.
+_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], UpstreamError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, lambda provider: UpstreamTimeout(provider, _TIMEOUTS["connect"], phase="connect")),
+    (
+        aiohttp.ClientConnectorDNSError,
+        lambda provider: UpstreamUnreachable(provider, "its name could not be resolved", code="upstream_dns"),
+    ),
+    (
+        aiohttp.ClientSSLError,
+        lambda provider: UpstreamUnreachable(provider, "no trusted TLS connection could be made", code="upstream_tls"),
+    ),
+    (aiohttp.ClientConnectorError, lambda provider: UpstreamUnreachable(provider, "refused the connection")),
+    (aiohttp.ClientPayloadError, lambda provider: BadUpstreamResponse(provider, "broke off its answer")),
+    (aiohttp.ClientConnectionError, lambda provider: UpstreamUnreachable(provider, "closed the connection early")),
+    (Exception, lambda provider: BadUpstreamResponse(provider, "sent something that is not HTTP")),
+)
+
+
+def _translated(provider: str, error: Exception) -> UpstreamError:
+    return next(build(provider) for kind, build in _TRANSLATIONS if isinstance(error, kind))

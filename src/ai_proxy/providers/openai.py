@@ -7,7 +7,7 @@ import msgspec
 from pydantic import SecretStr
 from yarl import URL
 
-from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated
+from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamError
 from ai_proxy.dialects.chat import (
     ChatRequest,
     Chunk,
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _GOOD = 200
+_LEAST_KEY = 8  # what is shorter is no secret, but a word for servers that want none: "ollama", "EMPTY"
 
 
 class OpenAI:
@@ -35,8 +36,9 @@ class OpenAI:
         self.default_model = default_model
         self._http = http
         self._url = URL(f"{base_url}/chat/completions", encoded=True)
+        self._key = api_key.get_secret_value()
         self._headers = {
-            "authorization": f"Bearer {api_key.get_secret_value()}",
+            "authorization": f"Bearer {self._key}",
             "content-type": "application/json",
             "accept-encoding": "identity",
             "user-agent": "ai-proxy",
@@ -76,15 +78,25 @@ class OpenAI:
 
     async def _refuse(self, reply: Reply) -> NoReturn:
         """Raise the error that anything but a good answer stands for."""
-        fault = read_fault(await reply.read())
-        status = fault.status or _GOOD if reply.status == _GOOD else reply.status
-        raise rejection(self.name, status, fault, retry_after=reply.header("retry-after"))
+        if reply.status == _GOOD:
+            fault = read_fault(await reply.read())
+            raise self._rejection(fault.status or _GOOD, fault)
+        try:
+            fault = read_fault(await reply.read())
+        except UpstreamError:  # the status says enough
+            fault = ProviderFault("")
+        raise self._rejection(reply.status, fault, retry_after=reply.header("retry-after"))
 
     def _read(self, read: Callable[[bytes], T], body: bytes) -> T:
         try:
             return read(body)
         except ProviderFault as fault:
-            raise rejection(self.name, fault.status or _GOOD, fault) from None
+            raise self._rejection(fault.status or _GOOD, fault) from None
         except _BROKEN:
             message = "sent something that is not an answer"
             raise BadUpstreamResponse(self.name, message, upstream_status=_GOOD) from None
+
+    def _rejection(self, status: int, fault: ProviderFault, *, retry_after: str | None = None) -> UpstreamError:
+        if len(self._key) >= _LEAST_KEY:  # it may not look like one
+            fault.message = fault.message.replace(self._key, "***")
+        return rejection(self.name, status, fault, retry_after=retry_after)

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ai_proxy.core import apikeys
-from ai_proxy.core.exceptions import NotFound
+from ai_proxy.core.exceptions import BadRequest, NotFound
 from ai_proxy.core.ids import uuid7
 from ai_proxy.storage import keys
 from ai_proxy.storage.engine import Database
+
+_MAX_NAME = 200
 
 
 class Key(NamedTuple):
@@ -23,7 +25,13 @@ class Key(NamedTuple):
 
 
 async def create(database: Database, secret: bytes, name: str) -> tuple[str, str]:
-    """Make a key. Returns its id and the key itself, which cannot be read again later."""
+    """Make a key. Returns its id and the key itself, which cannot be read again later.
+
+    Raises `BadRequest` for a name that cannot be listed: a blank or very long one, or one with control characters.
+    """
+    if not (name.strip() and len(name) <= _MAX_NAME and name.isprintable()):
+        message = f"A key's name has 1 to {_MAX_NAME} printable characters."
+        raise BadRequest(message, param="name")
     key = apikeys.new_key()
     key_id = uuid7()
     await _store(database, secret, key_id=key_id, name=name, key=key)

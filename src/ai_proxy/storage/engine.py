@@ -1,12 +1,14 @@
 """The database: its engine, the transactions it hands out, and the errors of a database that is away."""
 
+import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -24,9 +26,16 @@ class Database:
     def __init__(self, url: str, *, directory: Path) -> None:
         _make(directory)
         self.engine: AsyncEngine = create_async_engine(
-            url, pool_size=_POOL_SIZE, max_overflow=0, pool_timeout=_POOL_TIMEOUT
+            url,
+            pool_size=_POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT,
+            pool_use_lifo=True,
+            hide_parameters=True,  # they are texts of callers, and errors are logged
         )
         event.listen(self.engine.sync_engine, "connect", _tune_sqlite)
+        self._path = (self.engine.url.database or "").removeprefix("file:")
+        self._file: tuple[int, int] | None = None
 
     async def __aenter__(self) -> "Database":
         return self
@@ -38,19 +47,37 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One connection, one transaction: committed here, and nowhere else. Raises `DatabaseUnavailable`."""
         with unavailable():
+            await self._follow_file()
             async with self.engine.begin() as connection:
                 yield connection
+
+    async def _follow_file(self) -> None:
+        """Open the database anew when its file was replaced, and never make a new one in place of one that is gone.
+
+        What is written through connections to the old file would be lost.
+        """
+        found = _identity(self._path)
+        if self._file is None:
+            self._file = found
+        elif found != self._file:
+            await self.engine.dispose()
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, "the database file is gone")
+            self._file = found
 
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Errors of a database that is locked, full, read-only or gone, as ours. Its message stays inside: it shows SQL."""
+    """Errors of a database that is locked, full, read-only, damaged or gone, as ours.
+
+    Their messages stay inside: they show SQL.
+    """
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
         raise _away() from error
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        if type(error) is not DatabaseError and not error.connection_invalidated:  # its subclasses are about the row
             raise
         raise _away() from error
 
@@ -59,9 +86,19 @@ def _away() -> DatabaseUnavailable:
     return DatabaseUnavailable("The database cannot be reached at the moment: try again in a few seconds.")
 
 
-def _make(directory: Path) -> None:
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file is at this path now; None if there is none."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _make(directory: Path) -> None:
+    """The directory of the database, for its owner alone: what people ask is in it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         message = f"ai-proxy: DATABASE_URL: cannot make the directory of the database: {error.strerror}"
         raise SystemExit(message) from None

@@ -18,7 +18,14 @@ async def current(database: Database) -> str | None:
 
 
 async def upgrade(database: Database) -> None:
-    """Bring the database to `HEAD`. When several processes start at once, one migrates and the others wait for it."""
+    """Bring the database to `HEAD`. When several processes start at once, one migrates and the others wait for it.
+
+    Exits with a clear line if the database was made by a newer version.
+    """
+    # Imported here because it takes a third of a second: a start with nothing to migrate should not pay for that, and
+    # nobody should wait for it with the lock held.
+    import alembic.command  # noqa: F401, PLC0415
+
     with unavailable():
         async with database.engine.connect() as connection:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the lock under which migrations run
@@ -34,11 +41,15 @@ def _current(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    # Imported here because it takes a third of a second, which a start with nothing to migrate should not pay.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     config: Any = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        message = f"ai-proxy: DATABASE_URL: this version cannot bring the database to {HEAD}: {error}"
+        raise SystemExit(message) from None

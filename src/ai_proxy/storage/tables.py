@@ -3,7 +3,7 @@
 Identifiers are UUIDv7 in text form, so their order is the order in time. Times are microseconds since the epoch (UTC).
 """
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -43,5 +43,5 @@ class Exchange(Table):
     input_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     usage_estimated: Mapped[bool]
-    duration_ms: Mapped[float]
+    duration_ms: Mapped[float] = mapped_column(Float)
     created_at: Mapped[int] = mapped_column(BigInteger)

@@ -38,7 +38,7 @@ def _encode(identifier: UUID) -> str:
 
 def _decode(cursor: str) -> str:
     try:
-        return str(UUID(bytes=base64.urlsafe_b64decode(cursor.encode() + b"==")))
+        return str(UUID(bytes=base64.b64decode(cursor.encode() + b"==", altchars=b"-_", validate=True)))
     except (ValueError, binascii.Error):
         message = "cursor: pass the next_cursor of another page, as it is."
         raise BadRequest(message, param="cursor") from None

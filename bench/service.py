@@ -1,0 +1,94 @@
+"""AI Proxy as an operator would start it, with everything on, and what it says of itself."""
+
+import sqlite3
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import BenchError, Process, free_port, until
+from bench.targets import QUESTION, Request, Start, Target, first_answers, text_of
+
+_KEY = "the-key-of-the-bench-0123456789"
+_START_LIMIT = 30  # seconds
+ROUTES = ("/api/ask", "/api/streaming")
+
+
+@dataclass(frozen=True)
+class Books:
+    """How many rows the history has of each status, and how many lines of the log tell of a call."""
+
+    rows: dict[str, int]
+    log_lines: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """`before` is what its directory held when it was started."""
+
+    target: Target
+    start: Start
+    directory: Path
+    before: Books
+
+    def metric(self, name: str, **labels: str) -> int:
+        """The sum of a metric's series that have these labels."""
+        return total(text_of(self.target.ask.port, "/metrics"), name, **labels)
+
+    def settle(self) -> None:
+        """Wait until nothing is being served and everything is in the history."""
+        until(self._is_idle, seconds=20, what="the service's rest after a load")
+
+    def _is_idle(self) -> bool:
+        metrics = text_of(self.target.ask.port, "/metrics")
+        waiting = total(metrics, "aiproxy_records_waiting")
+        return waiting == 0 and total(metrics, "aiproxy_inflight_requests") <= 1  # the one that asks
+
+
+def books(directory: Path) -> Books:
+    """What is written there by now. Of a running service: wait first until it rests."""
+    path = directory / "data" / "ai-proxy.db"
+    if not path.exists():
+        return Books({}, 0)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        rows = dict(database.execute("select status, count(*) from exchanges group by status").fetchall())
+    with (directory / "stdout").open() as lines:
+        return Books(rows, sum(any(f'"path":"{route}"' in line for route in ROUTES) for line in lines))
+
+
+def start(directory: Path, upstream: int, core: int | None) -> Service:
+    """In a directory that may be new. `upstream` is the port of the provider."""
+    directory.mkdir(exist_ok=True)
+    before = books(directory)
+    port = free_port()
+    settings = {
+        "PORT": str(port),
+        "OPENAI_API_KEY": "sk-bench",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1",
+        "AI_PROXY_API_KEY": _KEY,
+    }
+    body: dict[str, object] = {"question": QUESTION}
+    ask, stream = Request(port, "/api/ask", body, _KEY), Request(port, "/api/streaming", body, _KEY)
+    process = Process([_command(), "serve"], directory=directory, core=core, settings=settings)
+    first = first_answers(process, "/livez", ask, seconds=_START_LIMIT)
+    return Service(Target("AI Proxy", process, ask, stream), first, directory, before)
+
+
+def _command() -> str:
+    path = Path(sys.executable).parent / "ai-proxy"
+    if not path.exists():
+        message = f"{path} is missing: run 'make bench', or 'uv sync' first"
+        raise BenchError(message)
+    return str(path)
+
+
+def total(metrics: str, name: str, **labels: str) -> int:
+    """The sum of the series of `name` that have these labels, from Prometheus's text form."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    return round(
+        sum(
+            float(line.rpartition(" ")[2])
+            for line in metrics.splitlines()
+            if line.startswith((f"{name}{{", f"{name} ")) and all(pair in line for pair in wanted)
+        )
+    )

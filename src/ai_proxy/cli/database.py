@@ -1,0 +1,28 @@
+"""Work on the database from the command line. What goes wrong with it is one line."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ai_proxy.core.config import load_settings
+from ai_proxy.core.exceptions import DatabaseUnavailable, GatewayError
+from ai_proxy.storage.engine import Database
+
+T = TypeVar("T")
+
+
+def run(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do something with the database of the settings. Exits with a clear line if that fails."""
+    settings = load_settings()
+
+    async def work_and_close() -> T:
+        async with Database(settings.database_url, directory=settings.data_directory) as database:
+            return await work(database)
+
+    try:
+        return asyncio.run(work_and_close())
+    except DatabaseUnavailable as error:
+        message = f"ai-proxy: DATABASE_URL: the database cannot be used: {error.reason}"
+    except GatewayError as error:
+        message = f"ai-proxy: {error.message}"
+    raise SystemExit(message)

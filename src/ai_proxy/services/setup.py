@@ -1,0 +1,94 @@
+"""What a start does before calls can be served: the schema, the secret, the first key, and a greeting."""
+
+import asyncio
+import sys
+import time
+
+import structlog
+
+from ai_proxy import __version__
+from ai_proxy.core import apikeys
+from ai_proxy.core.config import Settings
+from ai_proxy.core.exceptions import DatabaseUnavailable
+from ai_proxy.services import keys
+from ai_proxy.storage import keys as stored_keys
+from ai_proxy.storage import schema, secret
+from ai_proxy.storage.engine import Database
+
+log = structlog.get_logger()
+
+_PATIENCE, _PAUSE = 10.0, 0.1  # seconds that a start waits for a locked database, and between two tries
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not listened on
+
+
+async def prepare(settings: Settings, database: Database) -> bytes:
+    """Bring the database to where calls can be served. Returns the secret; exits with a clear line if it can't."""
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return await _prepare(settings, database)
+        except DatabaseUnavailable as error:
+            if "locked" not in error.reason or time.monotonic() > give_up:
+                message = f"ai-proxy: DATABASE_URL: the database cannot be used: {error.reason}"
+                raise SystemExit(message) from None
+            await asyncio.sleep(_PAUSE)
+
+
+async def _prepare(settings: Settings, database: Database) -> bytes:
+    await _settle_schema(settings, database)
+    await _warn_of_a_lost_secret(settings, database)
+    server_secret = secret_of(settings)
+    new_key = await keys.ensure_first(database, server_secret, settings.given_key)
+    sys.stderr.write(greeting(settings, new_key))  # STDOUT has the log
+    sys.stderr.flush()
+    return server_secret
+
+
+def secret_of(settings: Settings) -> bytes:
+    """The secret that keys are hashed with."""
+    given = settings.secret
+    text = secret.load_or_make(settings.data_directory) if given is None else given.get_secret_value()
+    return apikeys.hashing_secret(text)
+
+
+def greeting(settings: Settings, new_key: str | None) -> str:
+    """How to begin, for a person. A new key is shown this once."""
+    host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    lines = [f"AI Proxy {__version__} on {url} (API: {url}/docs)"]
+    if settings.uses_mock:
+        lines.append(f"Mock mode: {_way_out(settings)} for real answers.")
+    if new_key is not None:
+        lines += [f"Your API key, shown only now: {new_key}", "Try it:"]
+    else:
+        lines.append("Try it, with your key in AI_PROXY_API_KEY ('ai-proxy keys create NAME' makes another):")
+    lines.append(
+        f'  curl {url}/api/ask -H "Authorization: Bearer {new_key or "$AI_PROXY_API_KEY"}"'
+        " -H 'Content-Type: application/json' -d '{\"question\": \"What is the capital of France?\"}'"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _way_out(settings: Settings) -> str:
+    if settings.mock_mode:
+        return "unset MOCK_MODE"
+    if "openai_base_url" in settings.model_fields_set:
+        return "OPENAI_BASE_URL is set, set OPENAI_API_KEY too (any text, if that server asks for no key)"
+    return "set OPENAI_API_KEY or OPENROUTER_API_KEY"
+
+
+async def _settle_schema(settings: Settings, database: Database) -> None:
+    found = await schema.current(database)
+    if found == schema.HEAD:
+        return
+    if not settings.migrate:
+        state = "empty" if found is None else f"at {found}, not at {schema.HEAD}"
+        message = f"ai-proxy: AI_PROXY_MIGRATE is false, and the database is {state}: run 'ai-proxy db upgrade'"
+        raise SystemExit(message)
+    await schema.upgrade(database)
+
+
+async def _warn_of_a_lost_secret(settings: Settings, database: Database) -> None:
+    if settings.secret is None and not secret.exists(settings.data_directory) and await stored_keys.any_exist(database):
+        log.warning("keys: the secret file is gone, so no earlier key works: restore it, or make new keys")

@@ -1,0 +1,371 @@
+"""Clients that are slow, that send too much, or that do not read."""
+
+import gzip
+import http.client
+import json
+import re
+import select
+import socket
+import statistics
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.ledger import count, rows
+from tests.outcome import EITHER_WAY, STREAMING, memory, recorded
+from tests.service import http_request, read_all
+from tests.upstream import DONE, completion, delta, finish, stream, usage
+from tests.wire import (
+    AUTHORIZED,
+    CHUNKED_PING,
+    HOST,
+    PING,
+    PING_LENGTH,
+    POST,
+    answers,
+    head,
+    parse,
+    read_until,
+    refused,
+    unread,
+)
+
+ENDLESS = head(POST, HOST, AUTHORIZED, "transfer-encoding: chunked")
+MEGABYTE = 2**20
+
+
+def says_something(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def drip(connection: socket.socket, *, seconds: float) -> bytes:
+    """Send a byte every tenth of a second, until the server says something; all that it says."""
+    give_up = time.monotonic() + seconds
+    while not says_something(connection):
+        assert time.monotonic() < give_up, "it had patience"
+        connection.send(b"a")
+        time.sleep(0.1)
+    return read_all(connection)
+
+
+def flood(service, beginning: bytes, block: bytes) -> bytes:
+    """Send `block` again and again, until the server says something; all that it says."""
+    give_up = time.monotonic() + 8
+    with service.raw(beginning) as connection:
+        while not says_something(connection):
+            assert time.monotonic() < give_up, "it never had enough"
+            connection.sendall(block)
+        return read_all(connection)
+
+
+def established(service) -> int:
+    """Connections that the server has not closed."""
+    lines = Path(f"/proc/{service.process.pid}/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[1].endswith(f":{service.port:04X}") and line.split()[3] == "01" for line in lines)
+
+
+def test_c1_slow_headers_end_with_408_and_nobody_else_notices(hasty):
+    service, _ = hasty
+    slow = [service.raw(b"GET /livez HTTP/1.1\r\nx: ") for _ in range(200)]
+
+    latencies = []
+    for _ in range(10):
+        for connection in slow:
+            connection.send(b"a")
+        began = time.monotonic()
+        assert service.ask().status_code == 200
+        latencies.append(time.monotonic() - began)
+    received = [read_all(connection) for connection in slow]
+
+    assert {refused(parse(data)[0]) for data in received} == {(408, "request_timeout", "client", None)}
+    assert statistics.median(latencies) < 0.1
+    for connection in slow:
+        connection.close()
+
+
+def test_c1_headers_that_drip_on_a_used_connection_end_with_408(hasty):
+    service, _ = hasty
+    connection = service.raw(head("GET /livez HTTP/1.1", HOST))
+    read_until(connection, b'{"status":"ok"}')
+
+    began = time.monotonic()
+    connection.send(b"GET /livez HTTP/1.1\r\nx: ")
+    received = drip(connection, seconds=5)
+
+    assert refused(parse(received)[0]) == (408, "request_timeout", "client", None)
+    assert time.monotonic() - began < 4
+    connection.close()
+
+
+def test_c2_a_connection_without_a_request_is_closed(hasty):
+    service, _ = hasty
+    connection = service.raw()
+
+    began = time.monotonic()
+    received = read_all(connection)
+
+    assert received == b""
+    assert time.monotonic() - began < 4
+    connection.close()
+
+
+def test_c2_empty_lines_do_not_keep_a_connection_open(hasty):
+    service, _ = hasty
+    connection = service.raw(head("GET /livez HTTP/1.1", HOST))
+    read_until(connection, b'{"status":"ok"}')
+
+    began = time.monotonic()
+    connection.send(b"\r\n")
+    received = read_all(connection)
+
+    assert received == b""
+    assert time.monotonic() - began < 4
+    connection.close()
+
+
+def test_c3_a_slow_body_ends_with_408(hasty):
+    service, upstream = hasty
+    before = count(service)
+    connection = service.raw(head(POST, HOST, AUTHORIZED, "content-length: 1000"))
+
+    (answer,) = parse(drip(connection, seconds=5))
+
+    assert refused(answer) == (408, "request_timeout", "client", None)
+    assert answer.headers["connection"] == "close"
+    assert (upstream.connections, count(service)) == ([], before)
+    connection.close()
+
+
+def test_c3_a_slow_body_after_its_answer_does_not_keep_the_connection_open(hasty):
+    service, _ = hasty
+    connection = service.raw(head(POST, HOST, "authorization: Bearer wrong", "content-length: 1000"))
+
+    received = read_until(connection, b'"retry_after":null}}')
+    rest = drip(connection, seconds=6)
+
+    assert refused(parse(received)[0]) == (401, "invalid_api_key", "client", None)
+    assert rest == b""
+    connection.close()
+
+
+def test_c3_a_body_that_comes_after_its_answer_spoils_nothing(hasty):
+    service, _ = hasty
+    connection = service.raw(head(POST, HOST, "authorization: Bearer wrong", PING_LENGTH))
+
+    first = read_until(connection, b'"retry_after":null}}')
+    connection.sendall(PING + http_request(PING, headers="connection: close\r\n"))
+    second = read_all(connection)
+
+    assert refused(parse(first)[0]) == (401, "invalid_api_key", "client", None)
+    assert [answer.status for answer in parse(second)] == [200]
+    connection.close()
+
+
+def test_c4_a_stream_that_is_not_read_stops_the_provider_and_is_cut(hasty):
+    service, upstream = hasty
+    sent = []
+
+    async def endless(connection):
+        await stream(end=b"")(connection)
+        for _ in range(2000):
+            await connection.chunk(delta("x" * 50_000))
+            sent.append(50_000)
+
+    upstream.handler = endless
+    before = memory(service, "VmRSS")
+    connection = unread(service, http_request(b'{"question": "unread"}', path=STREAMING))
+
+    service.eventually(lambda: rows(service, "unread"), seconds=8)
+
+    status, error, answer, usage = recorded(service)
+    assert (status, error) == ("cancelled", "client_gone")
+    assert set(answer) == {"x"}
+    assert usage == (2, len(answer) / 4, True)
+    assert sum(sent) < 20 * MEGABYTE
+    assert memory(service, "VmRSS") - before < 30 * MEGABYTE
+    service.eventually(lambda: upstream.open == 0)
+    connection.close()
+
+
+def test_c4_the_end_of_an_answer_that_is_not_read_is_thrown_away(hasty, start):
+    """However much of it the kernel takes: what is left may be too little to count as back-pressure."""
+    _, upstream = hasty
+    service = start(
+        OPENAI_API_KEY="sk-key",
+        OPENAI_BASE_URL=upstream.url,
+        AI_PROXY_SERVER__WRITE_TIMEOUT=1,
+        AI_PROXY_LOG_LEVEL="warning",
+    )
+
+    async def answer(connection):
+        length = int(connection.json["messages"][0]["content"])
+        await stream(*[delta("x" * 20_000)] * (length // 20_000), finish(), usage(), DONE)(connection)
+
+    upstream.handler = answer
+    questions = [json.dumps({"question": str(length)}).encode() for length in range(800_000, 2_800_000, 40_000)]
+    connections = [
+        unread(service, http_request(question, path=STREAMING, headers="connection: close\r\n"))
+        for question in questions
+    ]
+
+    service.eventually(lambda: established(service) == 0, seconds=10)
+
+    for connection in connections:
+        connection.close()
+
+
+def test_c5_a_body_that_is_declared_too_large_is_refused_before_it_comes(hasty):
+    service, upstream = hasty
+    before = count(service)
+
+    (answer,) = answers(service, head(POST, HOST, AUTHORIZED, "content-length: 1000000000000"))
+
+    assert refused(answer) == (413, "body_too_large", "client", None)
+    assert answer.headers["connection"] == "close"
+    assert (upstream.connections, count(service)) == ([], before)
+
+
+def test_c5_a_client_that_sends_before_it_reads_learns_why_it_was_refused(hasty):
+    service, _ = hasty
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+
+    connection.request("POST", "/api/ask", b" " * 5_000_000, dict([AUTHORIZED.split(": ")]))
+    response = connection.getresponse()
+
+    assert (response.status, json.load(response)["error"]["code"]) == (413, "body_too_large")
+    connection.close()
+
+
+def test_c6_a_body_without_end_is_refused_at_the_limit(hasty):
+    service, upstream = hasty
+    before, peak = count(service), memory(service, "VmHWM")
+
+    (answer,) = parse(flood(service, ENDLESS, b"10000\r\n" + b"a" * 65_536 + b"\r\n"))
+
+    assert refused(answer) == (413, "body_too_large", "client", None)
+    assert answer.headers["connection"] == "close"
+    assert memory(service, "VmHWM") - peak < 20 * MEGABYTE
+    assert (upstream.connections, count(service)) == ([], before)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "block"),
+    [
+        pytest.param(b"1;", b"a" * 65_536, id="chunk extension"),
+        pytest.param(b"1\r\na\r\n0\r\nx: ", b"a" * 65_536, id="trailer"),
+        pytest.param(b"1\r\na\r\n0\r\n", b"x: y\r\n" * 10_000, id="trailers"),
+        pytest.param(b"", b"1\r\na\r\n" * 10_000, id="tiny chunks"),
+    ],
+)
+def test_c6_what_surrounds_a_body_is_limited_too(hasty, beginning, block):
+    service, upstream = hasty
+    peak = memory(service, "VmHWM")
+
+    (answer,) = parse(flood(service, ENDLESS + beginning, block))
+
+    assert refused(answer) == (413, "body_too_large", "client", None)
+    assert memory(service, "VmHWM") - peak < 20 * MEGABYTE
+    assert upstream.connections == []
+
+
+@EITHER_WAY
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", bytes), ("GZIP", bytes)]
+)
+def test_c7_compressed_bodies_are_not_taken(hasty, path, encoding, compress):
+    service, upstream = hasty
+    before, peak = count(service), memory(service, "VmHWM")
+    bomb = compress(b'{"question": "%s"}' % (b"0" * 900_000))
+
+    response = service.client.post(path, content=bomb, headers={"content-encoding": encoding})
+
+    assert refused(response) == (415, "unsupported_media_type", "client", None)
+    assert memory(service, "VmHWM") - peak < 10 * MEGABYTE
+    assert (upstream.connections, count(service)) == ([], before)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "block"),
+    [
+        pytest.param(b"GET /livez HTTP/1.1\r\nx: ", b"a" * 65_536, id="one long header"),
+        pytest.param(b"GET /livez HTTP/1.1\r\n", b"x: y\r\n" * 10_000, id="many headers"),
+        pytest.param(b"GET /", b"a" * 65_536, id="a long path"),
+    ],
+)
+def test_c15_a_flood_of_headers_is_refused(hasty, beginning, block):
+    service, _ = hasty
+    peak = memory(service, "VmHWM")
+
+    (answer,) = parse(flood(service, beginning, block))
+
+    assert refused(answer) == (431, "headers_too_large", "client", None)
+    assert memory(service, "VmHWM") - peak < 10 * MEGABYTE
+
+
+@pytest.mark.parametrize("packet", [1_000_000, 20_000])
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        pytest.param([f"x: {'a' * 65_000}"], 200, id="one that fits"),
+        pytest.param([f"x: {'a' * 66_000}"], 431, id="one that does not"),
+        pytest.param([f"x{number}: y" for number in range(1000)], 200, id="a thousand that fit"),
+        pytest.param([f"x{number}: y" for number in range(8000)], 431, id="eight thousand that do not"),
+    ],
+)
+def test_c15_the_limit_is_the_same_however_the_headers_are_cut(hasty, lines, status, packet):
+    service, _ = hasty
+    request = head("GET /livez HTTP/1.1", HOST, "connection: close", *lines)
+
+    with service.raw() as connection:
+        for start in range(0, len(request), packet):
+            connection.sendall(request[start : start + packet])
+            time.sleep(0.02)
+        (answer,) = parse(read_all(connection))
+
+    assert answer.status == status
+
+
+def test_c15_a_body_in_the_packet_that_ends_the_headers_does_not_count_as_headers(hasty):
+    service, upstream = hasty
+    upstream.handler = completion("read")
+    question = json.dumps({"question": "a" * 100_000}).encode()
+    request = http_request(question, headers="connection: close\r\n")
+
+    with service.raw(request[:20]) as connection:
+        time.sleep(0.1)
+        connection.sendall(request[20:])
+        (answer,) = parse(read_all(connection))
+
+    assert answer.json()["answer"] == "read"
+
+
+def test_c15_trailers_are_no_headers(hasty):
+    """What stands in front of us has seen the headers only, and has let the request pass because of them."""
+    service, _ = hasty
+    unauthorized = head(POST, HOST, "transfer-encoding: chunked", "connection: close")
+    with_trailer = CHUNKED_PING.removesuffix(b"\r\n") + AUTHORIZED.encode() + b"\r\n\r\n"
+
+    (answer,) = answers(service, unauthorized + with_trailer)
+
+    assert refused(answer) == (401, "invalid_api_key", "client", None)
+
+
+def test_c28_a_bomb_of_ranges_on_a_static_file_is_answered_at_once(mocked):
+    path = re.search(r'src="(/[^"]+\.js)"', mocked.client.get("/docs").text)[1]
+    size = len(mocked.client.get(path).content)
+    bombs = [
+        "0-," * 16_000,
+        ",".join(f"{start}-{start}" for start in range(0, 10_000, 2)),
+        ",".join(f"{start}-" for start in range(9000)),
+        "0" * 30_000 + "-" + "1" * 30_000,
+        "," * 60_000,
+    ]
+
+    for bomb in bombs:
+        began = time.monotonic()
+        response = mocked.client.get(path, headers={"range": f"bytes={bomb}"})
+        assert response.status_code in {200, 206, 400, 416}
+        assert len(response.content) <= 2 * size
+        assert time.monotonic() - began < 1

@@ -1,0 +1,436 @@
+"""What happens to calls and to their records when the database is locked, full, read-only, damaged or gone.
+
+The faults are those of the store side of the fault catalogue (S1 to S10), on real files.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import pytest
+
+from tests.service import Service, environment
+from tests.upstream import completion
+
+WAIT = 0.3  # seconds that an answer waits for its row
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    """A server whose answers wait only shortly for their rows. It survives what these tests do to its database."""
+    service = Service(tmp_path_factory.mktemp("patient"), AI_PROXY_RECORDER__WAIT=WAIT).start()
+    yield service
+    assert service.stop() == 0
+    service.client.close()
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory, scripted_pair):
+    """A server that holds four rows at most while its database is away."""
+    service = Service(
+        tmp_path_factory.mktemp("tight"),
+        OPENAI_API_KEY="sk-upstream",
+        OPENAI_BASE_URL=scripted_pair[1].url,
+        AI_PROXY_RECORDER__WAIT=0.1,
+        AI_PROXY_RECORDER__CAPACITY=4,
+    ).start()
+    yield service
+    assert service.stop() == 0
+    service.client.close()
+
+
+@pytest.fixture
+def upstream(scripted_pair):
+    upstream = scripted_pair[1]
+    upstream.handler = completion()
+    upstream.connections.clear()
+    return upstream
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """The file of a database at the current schema. Copy it."""
+    directory = tmp_path_factory.mktemp("empty")
+    assert Service(directory).run("db", "upgrade").returncode == 0
+    return directory / "data" / "ai-proxy.db"
+
+
+def database(service: Service):
+    return service.directory / "data" / "ai-proxy.db"
+
+
+@contextmanager
+def locked(service: Service, *, kind: str = "EXCLUSIVE"):
+    """Another process, this one, holds the lock that writers need."""
+    connection = sqlite3.connect(database(service), isolation_level=None, timeout=5)
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.close()
+
+
+def stored(service: Service, beginning: str = "") -> list[str]:
+    """The questions in the database, as another process sees them."""
+    with closing(sqlite3.connect(f"file:{database(service)}?mode=ro", uri=True)) as connection:
+        found = sorted(row[0] for row in connection.execute("select question from exchanges"))
+    return [question for question in found if question.startswith(beginning)]
+
+
+def failed_start(directory, **settings) -> tuple[int, str, str]:
+    """Start a server that is not to come up. Returns its exit code, STDERR and STDOUT."""
+    service = Service(directory, **settings)
+    done = subprocess.run(
+        service.command,
+        check=False,
+        cwd=directory,
+        env=environment(**service.settings),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stderr, done.stdout
+
+
+# S1: locked
+
+
+@pytest.mark.parametrize("kind", ["EXCLUSIVE", "IMMEDIATE"])
+def test_fault_s1_known_keys_get_their_answers_while_the_database_is_locked(patient, kind):
+    patient.ask("known key").raise_for_status()
+    questions = [f"while {kind} {number}" for number in range(8)]
+
+    with locked(patient, kind=kind), ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        answers = list(pool.map(patient.ask, questions))
+        took = time.monotonic() - began
+        during = stored(patient, f"while {kind}")
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert WAIT * 0.9 < took < WAIT + 1.5
+    assert during == []
+    patient.eventually(lambda: stored(patient, f"while {kind}") == questions)
+
+
+def test_fault_s1_rows_outlast_a_long_lock_and_the_server_says_so(patient):
+    with locked(patient):
+        patient.ask("long lock: a call").raise_for_status()
+        not_ready = patient.eventually(
+            lambda: (response := patient.client.get("/readyz")).status_code == 503 and response, 10
+        )
+        late = patient.client.post("/api/streaming", json={"question": "long lock: a stream"})
+        metrics = patient.client.get("/metrics").text
+
+    patient.eventually(lambda: stored(patient, "long lock") == ["long lock: a call", "long lock: a stream"], 10)
+    patient.eventually(lambda: patient.client.get("/readyz").status_code == 200)
+    assert not_ready.json()["checks"] == {"database": "ok", "history": "failing"}
+    assert "event: done" in late.text
+    assert "aiproxy_records_waiting 2.0" in metrics
+    away, back = patient.eventually(
+        lambda: len(lines := [line for line in patient.log() if line["message"].startswith("history:")]) == 2 and lines
+    )
+    assert away["message"] == "history: the database is away, records are queued"
+    assert away["reason"] == "(sqlite3.OperationalError) database is locked"
+    assert back["message"] == "history: the database is back"
+
+
+def test_fault_s1_a_key_that_nobody_used_yet_works_while_the_database_is_locked(patient):
+    wrong_key = {"authorization": "Bearer a-key-that-nobody-has-ever-made"}
+
+    with patient.client_with(patient.new_key("new")) as newcomer, locked(patient):
+        right = newcomer.post("/api/ask", json={"question": "may I?"})
+        wrong = newcomer.post("/api/ask", json={"question": "may I?"}, headers=wrong_key)
+
+    assert right.status_code == 200
+    assert wrong.status_code == 401
+
+
+def test_fault_s1_calls_that_there_is_no_room_for_are_refused_before_the_provider_is_asked(tight, upstream):
+    with locked(tight):
+        taken = [tight.ask(f"locked {number}").status_code for number in range(4)]
+        refused = [tight.ask("locked"), tight.client.post("/api/streaming", json={"question": "locked"})]
+        asked = len(upstream.connections)
+    tight.eventually(lambda: len(stored(tight, "locked")) == 4, 10)
+    after = tight.ask("locked no more")
+
+    assert taken == [200] * 4
+    assert asked == 4
+    for response in refused:
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "history_full"
+        assert int(response.headers["retry-after"]) > 0
+    assert after.status_code == 200
+    assert stored(tight, "locked") == ["locked 0", "locked 1", "locked 2", "locked 3", "locked no more"]
+
+
+# S2, S3: full
+
+
+@contextmanager
+def file_size_limit(service: Service):
+    """No file of the server may grow any more."""
+    sizes = [path.stat().st_size for path in database(service).parent.iterdir()]
+    before = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (max(sizes), before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def full_file_system(service: Service):
+    """Not a byte is left on the database's file system."""
+    filler = database(service).parent / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                break
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@pytest.fixture
+def small_file_system(tmp_path):
+    """A directory for a server, whose `data` is a file system of two megabytes."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", data], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", data], check=True)
+
+
+def keeps_rows_until_there_is_space(service: Service, full) -> None:
+    service.ask("full: before").raise_for_status()
+
+    with full(service):
+        answers = [service.ask(f"full: meanwhile {number}") for number in range(4)]
+        refused = service.ask("full: one too many")
+        readable = service.history(limit=1)
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "history_full")
+    assert [item["question"] for item in readable] == ["full: before"]
+    expected = ["full: before", *(f"full: meanwhile {number}" for number in range(4))]
+    service.eventually(lambda: stored(service, "full") == expected, 10)
+    service.eventually(lambda: service.client.get("/readyz").status_code == 200)
+
+
+def test_fault_s2_s3_rows_wait_while_files_cannot_grow(tight, upstream):
+    keeps_rows_until_there_is_space(tight, file_size_limit)
+
+
+def test_fault_s2_s3_rows_wait_while_the_file_system_is_full(small_file_system, start):
+    service = start(small_file_system, AI_PROXY_RECORDER__WAIT=0.1, AI_PROXY_RECORDER__CAPACITY=4)
+
+    keeps_rows_until_there_is_space(service, full_file_system)
+
+
+# S4: read-only
+
+
+@contextmanager
+def immutable(service: Service):
+    """Not even root can write to the database or its log. (The third file is only shared memory.)"""
+    files = [database(service), database(service).with_name("ai-proxy.db-wal")]
+    if subprocess.run(["chattr", "+i", *files], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to make files immutable")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *files], check=True)
+
+
+def test_fault_s4_reading_goes_on_while_the_database_cannot_be_written(tight, upstream):
+    tight.ask("read-only: before").raise_for_status()
+
+    with immutable(tight):
+        answers = [tight.ask(f"read-only: meanwhile {number}").status_code for number in range(5)]
+        readable = tight.history(limit=1)
+        ready = tight.client.get("/readyz")
+
+    assert answers == [200, 200, 200, 200, 503]
+    assert [item["question"] for item in readable] == ["read-only: before"]
+    assert (ready.status_code, ready.json()["checks"]["history"]) == (503, "failing")
+    tight.eventually(lambda: len(stored(tight, "read-only")) == 5, 10)
+
+
+def test_fault_s4_a_database_that_cannot_be_written_stops_the_start(tmp_path, empty_database):
+    code, stderr, _ = failed_start(tmp_path, DATABASE_URL=f"sqlite:///file:{empty_database}?mode=ro&uri=true")
+
+    assert code == 3
+    assert stderr.splitlines() == [
+        "ai-proxy: DATABASE_URL: the database cannot be used: "
+        "(sqlite3.OperationalError) attempt to write a readonly database"
+    ]
+
+
+# The file is gone
+
+
+def test_the_database_may_be_away_for_a_while(patient):
+    patient.ask("known key").raise_for_status()
+    data, away = patient.directory / "data", patient.directory / "away"
+    new = patient.client_with(patient.new_key("another"))
+
+    data.rename(away)
+    known = patient.ask("while it was away")
+    unknown = new.post("/api/ask", json={"question": "may I?"})
+    ready = patient.client.get("/readyz")
+    recreated = data.exists()
+    away.rename(data)
+
+    new.close()
+    assert known.status_code == 200
+    assert unknown.status_code == 503
+    assert unknown.json()["error"]["code"] == "database_unavailable"
+    assert int(unknown.headers["retry-after"]) > 0
+    assert (ready.status_code, recreated) == (503, False)
+    patient.eventually(lambda: stored(patient, "while it was away") == ["while it was away"])
+    assert patient.client.get("/readyz").status_code == 200
+
+
+def test_a_restored_backup_is_written_to(patient):
+    patient.ask("backup: in it").raise_for_status()
+    file, backup = database(patient), patient.directory / "backup.db"
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as copy:
+        source.backup(copy)
+    patient.ask("backup: after it").raise_for_status()
+
+    for path in file.parent.glob("ai-proxy.db*"):
+        path.unlink()
+    backup.rename(file)
+    patient.ask("backup: after the restoration").raise_for_status()
+
+    expected = ["backup: after the restoration", "backup: in it"]
+    patient.eventually(lambda: stored(patient, "backup") == expected)
+    assert [item["question"] for item in patient.history(limit=2)] == expected
+
+
+def test_a_deleted_database_is_not_replaced_by_an_empty_one(start):
+    service = start(AI_PROXY_RECORDER__WAIT=0.1)
+    service.ask("before").raise_for_status()
+
+    shutil.rmtree(service.directory / "data")
+    answer = service.ask("after")
+    ready = service.client.get("/readyz")
+    history = service.client.get("/api/history")
+    service.process.kill()
+
+    assert answer.status_code == 200
+    assert ready.status_code == 503
+    assert (history.status_code, history.json()["error"]["code"]) == (503, "database_unavailable")
+    assert not (service.directory / "data").exists()
+
+
+# S5, S6, S9: it does not start
+
+
+def test_fault_s5_a_damaged_database_stops_the_start_and_is_left_as_it_is(tmp_path, empty_database):
+    whole = empty_database.read_bytes()
+    damaged = {
+        "noise": os.urandom(20_000),
+        "cut short": whole[:1500],
+        "broken schema": whole[:100] + os.urandom(4096 - 100) + whole[4096:],
+    }
+
+    def try_to_start(name: str) -> tuple[int, str, str]:
+        (tmp_path / f"{name}.db").write_bytes(damaged[name])
+        return failed_start(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/{name}.db")
+
+    with ThreadPoolExecutor() as pool:
+        results = dict(zip(damaged, pool.map(try_to_start, damaged), strict=True))
+
+    for name, (code, stderr, stdout) in results.items():
+        assert code == 3, name
+        assert stderr.startswith("ai-proxy: DATABASE_URL: the database cannot be used: ")
+        assert len(stderr.splitlines()) == 1
+        assert "Traceback" not in stdout
+        assert (tmp_path / f"{name}.db").read_bytes() == damaged[name], name
+
+
+def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_row(start, tmp_path):
+    first = start(tmp_path)
+    for number in range(20):
+        first.ask(f"{number} " + "x" * 3000).raise_for_status()
+    first.stop()
+    file = tmp_path / "data" / "ai-proxy.db"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: 4096 * 12] + os.urandom(len(whole) - 4096 * 12))
+
+    service = start(tmp_path, AI_PROXY_RECORDER__WAIT=0.1)
+    history = service.client.get("/api/history", params={"limit": 200})
+    answers = [service.ask("meanwhile").status_code for _ in range(3)]
+    metrics = service.client.get("/metrics").text
+    service.process.kill()
+
+    assert (history.status_code, history.json()["error"]["code"]) == (503, "database_unavailable")
+    assert answers == [200] * 3
+    assert "aiproxy_records_lost 0.0" in metrics
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("a-file/history.db", "cannot make the directory of the database"),
+        ("a-directory", "unable to open database file"),
+    ],
+)
+def test_fault_s6_a_place_where_no_database_can_be_stops_the_start(tmp_path, path, reason):
+    (tmp_path / "a-file").write_text("mine")
+    (tmp_path / "a-directory").mkdir()
+
+    code, stderr, stdout = failed_start(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/{path}")
+
+    assert code == 3
+    assert stderr.startswith("ai-proxy: DATABASE_URL: ")
+    assert reason in stderr
+    assert len(stderr.splitlines()) == 1
+    assert "Traceback" not in stdout
+    assert (tmp_path / "a-file").read_text() == "mine"
+
+
+def test_fault_s9_a_database_of_a_newer_version_stops_the_start_and_is_left_as_it_is(tmp_path, empty_database):
+    file = shutil.copy(empty_database, tmp_path / "newer.db")
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    before = file.read_bytes()
+
+    code, stderr, stdout = failed_start(tmp_path, DATABASE_URL=f"sqlite:///{file}")
+
+    assert code == 3
+    assert stderr.startswith("ai-proxy: DATABASE_URL: ")
+    assert "9999" in stderr
+    assert len(stderr.splitlines()) == 1
+    assert "Traceback" not in stdout
+    assert file.read_bytes() == before
+
+
+# S10, M7: several processes
+
+
+def test_fault_s10_m7_processes_that_start_at_once_share_a_fresh_database(tmp_path, start):
+    with ThreadPoolExecutor() as pool:
+        services = list(pool.map(lambda _: start(tmp_path), range(2)))
+
+    for number, service in enumerate(services):
+        service.ask(f"to server {number}").raise_for_status()
+    histories = [[item["question"] for item in service.history()] for service in services]
+    codes = [service.stop(signal.SIGTERM) for service in services]
+
+    assert histories == [["to server 1", "to server 0"]] * 2
+    assert codes == [0, 0]
+    assert len(list((tmp_path / "data").glob("*secret*"))) == 1

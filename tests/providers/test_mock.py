@@ -1,0 +1,119 @@
+"""The provider that needs no network, through the API."""
+
+import pytest
+
+from tests.outcome import (
+    ASK,
+    EITHER_WAY,
+    STREAMING,
+    broken_off,
+    failed,
+    failure,
+    post,
+    recorded,
+    refusal,
+    seen,
+    streamed,
+)
+
+GREETING = "This is a mock answer, no model was asked. You said: "
+
+
+def test_answers_with_the_question(mocked):
+    answer = post(mocked, ASK, "What is the capital of France?").json()
+
+    assert answer["answer"] == GREETING + "What is the capital of France?"
+    assert (answer["mock"], answer["provider"], answer["model"]) == (True, "mock", "mock")
+    assert answer["finish_reason"] == "stop"
+
+
+def test_the_same_question_has_the_same_answer(mocked):
+    first, second = (post(mocked, ASK, "How are you?").json() for _ in range(2))
+
+    assert (first["answer"], first["usage"]) == (second["answer"], second["usage"])
+
+
+@pytest.mark.parametrize("question", ["ping", "  two  spaces ", "a\nb\tc", "Grüße 世界 😀", "x" * 10_000])
+def test_a_stream_says_the_same_word_by_word(mocked, question):
+    whole = post(mocked, ASK, question).json()
+
+    text, done = streamed(post(mocked, STREAMING, question))
+
+    assert text == whole["answer"] == GREETING + question
+    assert done["usage"] == whole["usage"]
+    assert done["finish_reason"] == "stop"
+
+
+@EITHER_WAY
+def test_counts_its_words_and_the_characters_of_the_question(mocked, path):
+    post(mocked, path, "one two", system="Be short.")
+
+    status, error, answer, usage = recorded(mocked)
+    assert (status, error) == ("completed", None)
+    assert usage == (-(-len("one two" + "Be short.") // 4), len(answer.split(" ")), False)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize(("most", "answer"), [(1, "This "), (3, "This is a ")])
+def test_stops_at_the_most_tokens(mocked, path, most, answer):
+    response = post(mocked, path, max_tokens=most)
+
+    reason = response.json()["finish_reason"] if path == ASK else streamed(response)[1]["finish_reason"]
+    assert reason == "length"
+    assert recorded(mocked)[2] == answer
+    assert recorded(mocked)[3][1] == most
+
+
+def test_an_unknown_model_answers_all_the_same(mocked):
+    answer = post(mocked, ASK, model="mock/anything").json()
+
+    assert (answer["model"], answer["mock"]) == ("mock/anything", True)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize(
+    ("model", "status", "code", "facts"),
+    [
+        ("mock/error-400", 400, "upstream_rejected", {"upstream_status": 400}),
+        ("mock/error-401", 502, "provider_auth", {"upstream_status": 401, "should_retry": False}),
+        ("mock/error-402", 502, "provider_quota", {"upstream_status": 402, "should_retry": False}),
+        ("mock/error-404", 404, "upstream_rejected", {"upstream_status": 404}),
+        ("mock/error-429", 429, "upstream_rate_limited", {"upstream_status": 429, "retry_after": 1}),
+        ("mock/error-500", 502, "bad_upstream_response", {"upstream_status": 500}),
+        ("mock/error-502", 502, "bad_upstream_response", {"upstream_status": 502}),
+        ("mock/error-503", 503, "upstream_overloaded", {"upstream_status": 503, "retry_after": 1}),
+        ("mock/timeout", 504, "upstream_timeout_first_byte", {}),
+    ],
+)
+def test_fails_when_the_model_says_so(mocked, path, model, status, code, facts):
+    response = post(mocked, path, model=model)
+
+    assert seen(response) == refusal(status, code, provider="mock", **facts)
+    assert recorded(mocked) == failed(code)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("name", ["", "x", "200", "399", "600", "-500", "4290", "٤٢٩", "429 ", "4" * 5000])
+def test_a_failure_that_there_is_not_says_so(mocked, path, name):
+    model = f"mock/error-{name}"[:200]
+
+    response = post(mocked, path, model=model)
+
+    assert seen(response) == refusal(404, "upstream_rejected", provider="mock", upstream_status=404)
+    assert "mock/error-429" in response.json()["error"]["message"]
+
+
+def test_a_cut_answer_is_a_bad_answer(mocked):
+    response = post(mocked, ASK, model="mock/cut")
+
+    assert seen(response) == refusal(502, "bad_upstream_response", provider="mock")
+    assert recorded(mocked) == failed("bad_upstream_response")
+
+
+def test_a_cut_stream_ends_in_an_error_event_after_half_of_its_words(mocked):
+    response = post(mocked, STREAMING, model="mock/cut")
+
+    text, error = broken_off(response)
+    assert error == failure("upstream_stream_truncated", provider="mock")
+    assert text == "This is a mock answer, no "
+    assert recorded(mocked) == failed("upstream_stream_truncated", text, (1, 7, True))
