@@ -40,7 +40,7 @@ check: $(DEV_STAMP) ## Format, lint, types, imports, architecture
 
 test: check ## Everything in `check`, then the tests with coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest -n auto --maxprocesses 4
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -25,7 +25,7 @@ class Bar(NamedTuple):
 
 def bars(found: Found) -> list[Bar]:
     nginx, ours = found.calls[:2]
-    slower = max(1.0, nginx.cpu / NGINX_CALL)
+    most = MOST_CALL * max(1.0, nginx.cpu / NGINX_CALL)  # where nginx costs more, so may we
     slowest = max(start.ask for start in found.starts.values())
     errors = sum(each.errors for each in (*found.calls, *found.chunks, found.memory))
     ratio = ours.cpu / nginx.cpu
@@ -34,8 +34,8 @@ def bars(found: Found) -> list[Bar]:
         Bar(
             f"POST /api/ask: at most {MOST_CALL:.0f} µs of CPU where nginx costs {NGINX_CALL:.0f} (the aim: "
             f"{AIM_CALL:.0f})",
-            f"{ours.cpu:.0f} µs, nginx {nginx.cpu:.0f}",
-            ours.cpu <= MOST_CALL * slower,
+            f"{ours.cpu:.0f} µs, nginx {nginx.cpu:.0f} (so at most {most:.0f})",
+            ours.cpu <= most,
         ),
         _at_most("a streamed chunk", MOST_CHUNK, found.chunks[1].cpu, "µs of CPU", digits=1),
         _at_most("start to the first answer", MOST_START, slowest, "s", digits=2),

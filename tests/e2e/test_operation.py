@@ -1,10 +1,12 @@
 """What an operator looks at: probes, metrics, the API's description, migrations, other ways to start."""
 
+import json
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from ai_proxy.schemas.ask import AskResponse
+from ai_proxy.schemas.error import ErrorResponse
+from ai_proxy.schemas.history import HistoryPage
 from ai_proxy.storage import schema
 from ai_proxy.storage.tables import Table
-from tests.service import AI_PROXY, KEY, environment
+from tests.service import AI_PROXY, KEY, environment, free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -42,7 +47,7 @@ def test_it_is_alive_and_ready_without_a_key(mocked):
 def test_it_is_not_ready_when_the_schema_is_not_at_head(start):
     service = start()
 
-    with sqlite3.connect(service.directory / "data" / "ai-proxy.db") as database:
+    with closing(sqlite3.connect(service.directory / "data" / "ai-proxy.db", isolation_level=None)) as database:
         database.execute("update alembic_version set version_num = '0000'")
     ready = service.client.get("/readyz")
 
@@ -119,14 +124,54 @@ def test_the_description_is_complete(mocked):
             "conversation_id",
         }
         assert body["examples"]
-        assert {"200", "400", "401", "408", "413", "415", "429", "502", "503", "504"} <= set(operation["responses"])
+        assert set(operation["responses"]) == {
+            "200",
+            *("400", "401", "404", "408", "413", "415", "422", "429"),
+            *("500", "502", "503", "504"),
+        }
     for path in ("/api/ask", "/api/streaming", "/api/history"):
         (operation,) = description["paths"][path].values()
         assert operation["security"] == [{"bearer": []}, {"header": []}]
-        assert "422" not in operation["responses"]
-        error = operation["responses"]["401"]["content"]["application/json"]["schema"]
-        assert error == {"$ref": "#/components/schemas/ErrorResponse"}
+        for status, response in operation["responses"].items():
+            if status != "200":
+                error = response["content"]["application/json"]["schema"]
+                assert error == {"$ref": "#/components/schemas/ErrorResponse"}
+    assert set(description["paths"]["/api/history"]["get"]["responses"]) == {"200", "400", "401", "500", "503"}
     assert {"AskResponse", "HistoryPage", "ErrorResponse"} <= set(description["components"]["schemas"])
+
+
+def test_the_description_holds_together(mocked):
+    text = mocked.client.get("/openapi.json").text
+    description = json.loads(text)
+
+    names = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', text))
+    operations = [operation for path in description["paths"].values() for operation in path.values()]
+
+    assert description["openapi"].startswith("3.1")
+    assert names == set(description["components"]["schemas"])
+    assert text.count('"$ref"') == len(re.findall(r'"#/components/schemas/\w+"', text))
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"] and operation["tags"] for operation in operations)
+    assert set(description["components"]["securitySchemes"]) == {"bearer", "header"}
+
+
+@pytest.mark.parametrize("model", [AskResponse, HistoryPage, ErrorResponse])
+def test_the_description_has_examples_of_the_right_shape(mocked, model):
+    schemas = mocked.client.get("/openapi.json").json()["components"]["schemas"]
+
+    [example] = model.model_config["json_schema_extra"]["examples"]
+
+    assert json.loads(model.model_validate(example).model_dump_json()) == example
+    assert set(schemas[model.__name__]["examples"][0]) == {name for name in example if example[name] is not None}
+
+
+def test_what_is_answered_is_what_is_described(mocked):
+    answer, page = mocked.ask(), mocked.client.get("/api/history")
+    error = mocked.client.get("/api/history", params={"limit": 0})
+
+    assert json.loads(AskResponse.model_validate_json(answer.content).model_dump_json()) == answer.json()
+    assert json.loads(HistoryPage.model_validate_json(page.content).model_dump_json()) == page.json()
+    assert json.loads(ErrorResponse.model_validate_json(error.content).model_dump_json()) == error.json()
 
 
 @pytest.mark.parametrize(
@@ -163,18 +208,44 @@ def test_migrations_make_the_tables_that_the_code_describes(tmp_path):
 
 
 @pytest.mark.parametrize("directory", ["src", "."])
-def test_alembic_migrates_up_and_down(tmp_path, directory):
-    settings = {"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/x.db"}
+def test_alembic_brings_the_database_to_head(tmp_path, directory):
+    file = tmp_path / "x.db"
 
-    up = run(BIN / "alembic", "upgrade", "head", cwd=ROOT / directory, **settings)
-    at_head = run(AI_PROXY, "db", "current", cwd=tmp_path, **settings)
-    down = run(BIN / "alembic", "downgrade", "base", cwd=ROOT / directory, **settings)
-    empty = run(AI_PROXY, "db", "current", cwd=tmp_path, **settings)
+    done = run(BIN / "alembic", "upgrade", "head", cwd=ROOT / directory, DATABASE_URL=f"sqlite:///{file}")
 
-    assert up.returncode == 0, up.stderr
-    assert at_head.returncode == 0
-    assert down.returncode == 0, down.stderr
-    assert empty.returncode == 1
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("select version_num from alembic_version").fetchall() == [(schema.HEAD,)]
+
+
+def test_alembic_takes_it_back(tmp_path):
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
+    run(AI_PROXY, "db", "upgrade", cwd=tmp_path, **settings)
+
+    done = run(BIN / "alembic", "downgrade", "base", cwd=ROOT, **settings)
+
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database:
+        tables = database.execute("select name from sqlite_master where type = 'table'").fetchall()
+    assert tables == [("alembic_version",)]
+
+
+def test_the_schema_is_shown_and_brought_to_head_by_hand_where_the_start_must_not(tmp_path, start):
+    refused = run(AI_PROXY, "serve", cwd=tmp_path, AI_PROXY_MIGRATE="false", PORT=free_port())
+    before = run(AI_PROXY, "db", "current", cwd=tmp_path)
+    upgraded = [run(AI_PROXY, "db", "upgrade", cwd=tmp_path) for _ in range(2)]
+    after = run(AI_PROXY, "db", "current", cwd=tmp_path)
+    service = start(tmp_path, AI_PROXY_MIGRATE="false")
+
+    assert refused.returncode == 3
+    assert refused.stderr == (
+        "ai-proxy: AI_PROXY_MIGRATE is false, and the database is empty: run 'ai-proxy db upgrade'\n"
+    )
+    assert "Traceback" not in refused.stdout
+    assert (before.returncode, before.stdout) == (1, f"database: empty\nneeded:   {schema.HEAD}\n")
+    assert [(done.returncode, done.stdout) for done in upgraded] == [(0, f"The database is at {schema.HEAD}.\n")] * 2
+    assert (after.returncode, after.stdout) == (0, f"database: {schema.HEAD}\nneeded:   {schema.HEAD}\n")
+    assert service.client.get("/readyz").status_code == 200
 
 
 def test_alembic_prints_sql_without_a_database(tmp_path):
@@ -198,19 +269,6 @@ def test_uvicorn_serves_it_from_src_as_the_assignment_says(start, tmp_path):
     assert answer.status_code == 200
     assert service.history()[0]["question"] == "ping"
     assert service.eventually(lambda: service.request_log("/api/ask"))[0]["status"] == 200
-
-
-@pytest.mark.parametrize("words", [["--help"], ["serve", "--help"], ["keys", "--help"], ["keys", "create", "--help"]])
-def test_help_is_there(tmp_path, words):
-    done = run(AI_PROXY, *words, cwd=tmp_path)
-
-    assert done.returncode == 0
-    assert "Usage" in done.stdout
-
-
-def test_help_shows_examples(tmp_path):
-    assert "ai-proxy serve --port 9000" in run(AI_PROXY, "serve", "--help", cwd=tmp_path).stdout
-    assert "ai-proxy keys create laptop" in run(AI_PROXY, "keys", "create", "--help", cwd=tmp_path).stdout
 
 
 def test_it_tells_its_version(tmp_path):

@@ -527,16 +527,6 @@ def test_u29_headers_of_the_provider_are_not_passed_on(scripted, path, handler, 
     assert response.headers["x-request-id"] != "theirs"
 
 
-def test_u29_a_cookie_of_the_provider_does_not_come_back_to_it(scripted):
-    service, upstream = scripted
-    upstream.handler = good(GOOD, headers="set-cookie: session=1; path=/\r\n")
-
-    post(service, ASK)
-    post(service, ASK)
-
-    assert [connection.header("cookie") for connection in upstream.connections] == [None, None]
-
-
 def test_u29_a_second_answer_to_one_request_is_not_given_to_the_next_caller(scripted):
     service, upstream = scripted
 

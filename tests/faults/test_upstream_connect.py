@@ -1,4 +1,4 @@
-"""U1 to U4, U30, U31: a provider that cannot be reached, or not by this connection, or not now."""
+"""U1 to U4, U29 to U31: a provider that cannot be reached, or not by this connection, or not now."""
 
 import asyncio
 import select
@@ -74,7 +74,7 @@ def narrow_pair(tmp_path_factory):
         service = Service(
             tmp_path_factory.mktemp("narrow"),
             OPENAI_API_KEY=CANARY,
-            OPENAI_BASE_URL=upstream.url,
+            OPENAI_BASE_URL=upstream.url.replace("127.0.0.1", "localhost"),
             OPENROUTER_API_KEY=CANARY,
             OPENROUTER_BASE_URL="http://nonexistent.invalid/v1",
             AI_PROXY_UPSTREAM__MAX_CONNECTIONS=1,
@@ -186,6 +186,20 @@ def test_u4_a_handshake_that_does_not_end_is_given_up_at_the_limit_for_connectin
     assert 0.4 < time.monotonic() - began < 3
     assert seen(response) == refusal(504, "upstream_timeout_connect", provider="openrouter")
     assert recorded(service) == failed("upstream_timeout_connect")
+
+
+# U29: a cookie. It needs a provider with a name, because cookies of bare addresses are dropped by everyone.
+
+
+def test_u29_a_cookie_of_the_provider_does_not_come_back_to_it(narrow):
+    service, upstream = narrow
+    body, content_type = GOOD[ASK]
+    upstream.handler = status(200, body, content_type=content_type, headers="set-cookie: session=1; path=/\r\n")
+
+    post(service, ASK)
+    post(service, ASK)
+
+    assert [connection.header("cookie") for connection in upstream.connections] == [None, None]
 
 
 # U30: the provider ends a connection that we would use once more.

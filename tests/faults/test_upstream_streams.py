@@ -19,7 +19,7 @@ from tests.outcome import (
     seen,
     streamed,
 )
-from tests.upstream import DONE, END, STREAM_HEAD, completion, delta, event, finish, raw, stream, usage
+from tests.upstream import DONE, END, STREAM_HEAD, Connection, completion, delta, event, finish, raw, stream, usage
 
 MEGABYTE = 2**20
 CLOSING_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -283,6 +283,28 @@ def test_u12_a_stream_is_read_however_it_is_written(scripted, handler):
     assert text == "Grüße, 世界 😀"
     assert done["usage"] == {"input_tokens": 3, "output_tokens": 4, "estimated": False}
     assert recorded(service) == ("completed", None, text, (3, 4, False))
+
+
+def test_u12_nothing_is_waited_for_after_done(scripted):
+    service, upstream = scripted
+    upstream.handler = stream(HELLO, Connection.until_closed, end=b"")
+
+    text, _ = streamed(post(service, STREAMING))
+
+    assert text == "Grüße, 世界 😀"
+    service.eventually(lambda: upstream.connections[0].closed_after is not None)
+    assert upstream.connections[0].closed_after < 0.4
+
+
+def test_u12_a_stream_that_was_read_to_its_end_leaves_a_connection_to_use_again(scripted):
+    service, upstream = scripted
+    upstream.handler = stream(HELLO)
+    post(service, STREAMING)
+    accepted = upstream.accepted
+
+    post(service, STREAMING)
+
+    assert upstream.accepted == accepted
 
 
 # U13: an event that is not a chunk.

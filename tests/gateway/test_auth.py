@@ -229,6 +229,14 @@ async def test_the_operators_own_key_may_look_like_a_generated_one():
     assert (await ring(keys, given=own).authenticate(own)).name == own
 
 
+async def test_the_operators_own_key_may_look_like_a_mistyped_one():
+    key = "aip_" + "0" * 49
+    keys = Keys(key)
+
+    assert await refused(ring(keys), key)
+    assert (await ring(keys, given=key).authenticate(key)).name == key
+
+
 @pytest.mark.parametrize(
     ("authorization", "x_api_key", "key"),
     [

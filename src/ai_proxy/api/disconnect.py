@@ -15,6 +15,7 @@ from ai_proxy.core.types import Exchange
 class UntilGone:
     """While inside, the current task is cancelled as soon as the client closes its connection.
 
+    A client that closes only its sending half counts as gone, because nothing tells the one from the other.
     Raises `ClientGone` then, and `ShuttingDown` when it is the server that cancels. The body must have been read.
     `ping` is called after every `interval` seconds of silence, which `heard` ends.
     """
@@ -52,6 +53,7 @@ class UntilGone:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._watcher.cancel()
+        del self._watcher  # it refers to us: what is no cycle is freed at once, without the garbage collector
         if error is None and self._gone:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # take the cancellation that came as the last step was ending

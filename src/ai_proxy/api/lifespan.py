@@ -1,9 +1,9 @@
 """The start of the application: one that fails for a reason that the operator can mend says so in one line."""
 
-import sys
-
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ai_proxy.core.logging import say
 
 
 def install(app: FastAPI) -> None:
@@ -26,7 +26,7 @@ def _tersely(lifespan: ASGIApp) -> ASGIApp:
             await lifespan(scope, receive, hold_failure)
         except SystemExit as error:
             failure = {"type": "lifespan.startup.failed", "message": str(error)}
-            sys.stderr.write(f"{error}\n")  # for the person who started it; the message goes to the log
+            say(f"{error}\n")  # for the person who started it; the message goes to the log
         finally:
             if failure is not None:
                 await send(failure)

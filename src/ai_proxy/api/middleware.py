@@ -110,5 +110,7 @@ def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
         }
     error: GatewayError | None = scope.get("error")
     if error is not None:
-        line |= {"error": error.code, "error_message": error.message}
+        line["error"] = error.code
+        if not error.quotes:
+            line["error_message"] = error.message
     return line

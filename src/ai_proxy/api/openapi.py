@@ -18,7 +18,9 @@ _ERRORS = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not JSON.",
+    422: "The provider cannot work with the request.",
     429: "The provider limits the rate of calls.",
+    500: "A fault of the gateway itself: its log has the details under the request's id.",
     502: "The provider failed.",
     503: "The provider is overloaded, or the gateway cannot take the call now: see Retry-After.",
     504: "The provider took too long.",
@@ -71,5 +73,8 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         if path.startswith("/api/"):
             for operation in operations.values():
                 operation["security"] = [{"bearer": []}, {"header": []}]
-                operation["responses"].pop("422", None)  # invalid parameters are 400 here
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]  # the framework's own: invalid parameters are 400 here
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)
     return schema

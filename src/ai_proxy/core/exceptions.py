@@ -33,7 +33,8 @@ Source = Literal["client", "gateway", "provider"]
 class GatewayError(Exception):
     """Base of every error that has an HTTP status and a stable code.
 
-    `retry_after` is in seconds. `should_retry` is told to clients as `x-should-retry` when it is not None.
+    `retry_after` is in seconds. `should_retry` is told to clients as `x-should-retry` when it is not None. The message
+    of one that `quotes` may repeat what the caller sent, so it is not logged.
     """
 
     status: int = 500
@@ -41,6 +42,7 @@ class GatewayError(Exception):
     kind: ClassVar[str] = "api_error"
     source: ClassVar[Source] = "gateway"
     should_retry: ClassVar[bool | None] = None
+    quotes: ClassVar[bool] = False
     provider: str | None = None
     upstream_status: int | None = None
 
@@ -183,6 +185,7 @@ class UpstreamRejected(UpstreamError):
 
     code = "upstream_rejected"
     kind = "invalid_request_error"
+    quotes = True
 
     def __init__(self, provider: str, message: str, *, upstream_status: int) -> None:
         super().__init__(provider, message, upstream_status=upstream_status)

@@ -5,8 +5,10 @@ cannot be written is dropped and counted.
 """
 
 import atexit
+import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -23,6 +25,8 @@ import structlog
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))}
+# What JSON lets through and terminals or readers of lines may obey: DEL, the C1 controls, two line separators.
+_RAW = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 # The last step of every line: from what is to be said to the bytes that say it.
 Finish = Callable[[Any, str, MutableMapping[str, Any]], bytes]
 
@@ -94,6 +98,13 @@ class _Bridge(logging.Handler):
 _writer: LogWriter | None = None
 
 
+def say(text: str) -> None:
+    """Tell the person who started us, on STDERR, because STDOUT has the log. Nobody may be listening."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed before we started, full, closed since
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def configure(*, level: str, log_format: str) -> LogWriter:
     """Set up logging for this process. `log_format` is json, console, or auto: console on a terminal."""
     global _writer  # noqa: PLW0603 - logging belongs to the process
@@ -136,9 +147,14 @@ def _adopt_standard_loggers(writer: LogWriter, finish: Finish, threshold: int) -
 def _json(_: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
     line = _ordered(method, event)
     try:
-        return _encoder.encode(line)
+        text = _encoder.encode(line)
     except (TypeError, UnicodeEncodeError):
-        return _encoder.encode({key: ascii(value) for key, value in line.items()})
+        text = _encoder.encode({key: ascii(value) for key, value in line.items()})
+    return text if text.isascii() and b"\x7f" not in text else _RAW.sub(_escaped, text)
+
+
+def _escaped(raw: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(raw[0].decode())
 
 
 def _console() -> Finish:

@@ -51,6 +51,25 @@ class UsageBody(BaseModel):
 
 
 class AskResponse(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51",
+                    "answer": "Paris.",
+                    "model": "gpt-4o-mini",
+                    "provider": "openai",
+                    "mock": False,
+                    "finish_reason": "stop",
+                    "usage": {"input_tokens": 14, "output_tokens": 2, "estimated": False},
+                    "duration_ms": 412.5,
+                    "created_at": "2026-11-23T05:14:09.120000Z",
+                    "conversation_id": None,
+                }
+            ]
+        }
+    )
+
     id: UUID
     answer: str
     model: str

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ErrorBody(BaseModel):
@@ -18,4 +18,24 @@ class ErrorBody(BaseModel):
 
 
 class ErrorResponse(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "error": {
+                        "message": "question: String should have at least 1 character",
+                        "type": "invalid_request_error",
+                        "code": "invalid_request",
+                        "param": "question",
+                        "request_id": "019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51",
+                        "source": "client",
+                        "provider": None,
+                        "upstream_status": None,
+                        "retry_after": None,
+                    }
+                }
+            ]
+        }
+    )
+
     error: ErrorBody

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ai_proxy.schemas.ask import UsageBody
 
@@ -25,5 +25,31 @@ class HistoryItem(BaseModel):
 
 
 class HistoryPage(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "id": "019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51",
+                            "question": "What is the capital of France?",
+                            "answer": "Paris.",
+                            "model": "gpt-4o-mini",
+                            "provider": "openai",
+                            "mock": False,
+                            "status": "completed",
+                            "error": None,
+                            "usage": {"input_tokens": 14, "output_tokens": 2, "estimated": False},
+                            "duration_ms": 412.5,
+                            "created_at": "2026-11-23T05:14:09.120000Z",
+                            "conversation_id": None,
+                        }
+                    ],
+                    "next_cursor": "AZqy8F08fhqbRC9sDY56UQ",
+                }
+            ]
+        }
+    )
+
     items: list[HistoryItem]
     next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")

@@ -1,7 +1,6 @@
 """What a start does before calls can be served: the schema, the secret, the first key, and a greeting."""
 
 import asyncio
-import sys
 import time
 
 import structlog
@@ -10,6 +9,7 @@ from ai_proxy import __version__
 from ai_proxy.core import apikeys
 from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import DatabaseUnavailable
+from ai_proxy.core.logging import say
 from ai_proxy.services import keys
 from ai_proxy.storage import keys as stored_keys
 from ai_proxy.storage import schema, secret
@@ -40,8 +40,7 @@ async def _prepare(settings: Settings, database: Database) -> bytes:
     await _warn_of_a_lost_secret(settings, database)
     server_secret = secret_of(settings)
     new_key = await keys.ensure_first(database, server_secret, settings.given_key)
-    sys.stderr.write(greeting(settings, new_key))  # STDOUT has the log
-    sys.stderr.flush()
+    say(greeting(settings, new_key))
     return server_secret
 
 

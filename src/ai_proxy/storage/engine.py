@@ -1,7 +1,9 @@
 """The database: its engine, the transactions it hands out, and the errors of a database that is away."""
 
+import asyncio
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from ai_proxy.core.exceptions import DatabaseUnavailable
 _POOL_SIZE = 5  # SQLite has one writer, and readers are short
 _POOL_TIMEOUT = 5.0
 _BUSY_TIMEOUT_MS = 2000
+_DRIVER_PATIENCE = 0.5
 
 
 class Database:
@@ -42,6 +45,7 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         await self.engine.dispose()
+        await asyncio.to_thread(_await_driver)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -84,6 +88,13 @@ def unavailable() -> Iterator[None]:
 
 def _away() -> DatabaseUnavailable:
     return DatabaseUnavailable("The database cannot be reached at the moment: try again in a few seconds.")
+
+
+def _await_driver() -> None:
+    """The driver ends the threads of connections that failed to open by itself. They must not find the loop closed."""
+    for thread in threading.enumerate():
+        if thread.name.endswith("(_connection_worker_thread)"):
+            thread.join(_DRIVER_PATIENCE)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
     summary="Ask a question",
     operation_id="ask",
     response_model=AskResponse,
-    responses=errors(400, 401, 404, 408, 413, 415, 429, 502, 503, 504),
+    responses=errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504),
     openapi_extra=ASK_BODY,
 )
 async def ask(request: Request) -> Response:

@@ -19,7 +19,12 @@ from ai_proxy.storage import history
 router = APIRouter(prefix="/api", tags=["history"])
 
 
-@router.get("/history", summary="What was asked and answered", operation_id="history", responses=errors(400, 401, 503))
+@router.get(
+    "/history",
+    summary="What was asked and answered",
+    operation_id="history",
+    responses=errors(400, 401, 500, 503),
+)
 async def list_history(
     principal: CurrentPrincipal,
     state: CurrentState,

@@ -44,7 +44,7 @@ data: {"finish_reason": "stop", "usage": {"input_tokens": 7, "output_tokens": 1,
                 "text/plain": {"schema": {"type": "string"}, "example": "Paris"},
             },
         },
-        **errors(400, 401, 404, 408, 413, 415, 429, 502, 503, 504),
+        **errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504),
     },
     openapi_extra=ASK_BODY,
 )

@@ -1,0 +1,207 @@
+"""One connection: uvicorn's HTTP protocol with the deadlines and limits that it lacks."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ai_proxy.api.error_handlers import envelope
+from ai_proxy.core.config import ServerSettings
+from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
+from ai_proxy.core.ids import uuid7
+from ai_proxy.core.logging import request_id
+
+log = structlog.get_logger()
+
+_LINGER = 2.0  # seconds that a client which is still sending gets to read why it was refused
+_HEADER_EXTRA = len(": \r\n")
+
+
+class HeadersTooLarge(GatewayError):
+    status = 431
+    code = "headers_too_large"
+    kind = "invalid_request_error"
+    source = "client"
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. The server calls `enforce` every second; between requests uvicorn's keep-alive timer holds."""
+
+    limits: ServerSettings
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        limits = self.limits
+        self._max_request = limits.max_header_bytes + 2 * limits.max_body_bytes  # small chunks cost as much again
+        self._in_headers = False
+        self._headers_by: float | None = None
+        self._abort_at: float | None = None
+        self._lingering = False
+        self._received = 0  # bytes, after the packet that the request began in
+        self._allowed = limits.max_header_bytes
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._outgoing = _Outgoing(transport, self._close)
+        self._headers_by = self.loop.time() + self.limits.header_timeout
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._outgoing.close = self.transport.close  # no reference to us, that we are freed without the collector
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        self._received += len(data)
+        super().data_received(data)
+        if self._received > self._allowed:
+            self._refuse(self._headers_too_large() if self._in_headers else self._body_too_large())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers = True
+        self._headers_by = self.loop.time() + self.limits.header_timeout
+        self._received = 0
+        self._allowed = self.limits.max_header_bytes
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._headers_by = None
+        self._allowed = self._max_request
+        size = len(self.url) + sum([len(name) + len(value) + _HEADER_EXTRA for name, value in self.headers])
+        if size > self.limits.max_header_bytes:
+            self._stop(self._headers_too_large())
+        upgrade = self.parser.should_upgrade()
+        if upgrade and any(name in _BODY_HEADERS for name, _ in self.headers):
+            self._stop(BadRequest("This server speaks HTTP/1.1 only: send the request without the header Upgrade."))
+        super().on_headers_complete()
+        self.headers = _NOWHERE  # what comes now are trailers, which have no say in who asks for what
+        self.cycle.transport = self._outgoing  # type: ignore[assignment]
+        if upgrade or self.expect_100_continue:
+            self.cycle.keep_alive = False  # one cannot tell what follows: another protocol, a body or none
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._abort_at = self.loop.time() + self.limits.write_timeout
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._abort_at = self.loop.time() + _LINGER if self._lingering else None
+
+    def enforce(self, now: float) -> None:
+        """Close a connection whose headers do not come, or whose client does not read."""
+        if self._abort_at is not None:
+            if now > self._abort_at:
+                self.transport.abort()
+        elif self.transport.is_closing():
+            self._abort_at = now + self.limits.write_timeout
+        elif self._headers_by is not None:
+            if now > self._headers_by:
+                self._refuse_late_headers()
+        elif self.timeout_keep_alive_task is None and self.cycle.response_complete:
+            # The keep-alive timer was stopped by what is no request: empty lines, or a body that nobody waits for.
+            self._headers_by = now + self.limits.header_timeout
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(BadRequest("This is not a valid HTTP request."))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Not worth a line: the request is answered as if it had not asked for an upgrade."""
+
+    def _refuse_late_headers(self) -> None:
+        if self._in_headers:
+            self._refuse(RequestTimeout(f"The headers did not arrive within {self.limits.header_timeout:g} s."))
+        else:
+            self.transport.close()
+
+    def _headers_too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge(f"The headers are over the limit of {self.limits.max_header_bytes:,} bytes.")
+
+    def _body_too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request is over the limit of {self._max_request:,} bytes.")
+
+    def _stop(self, error: GatewayError) -> None:
+        """Refuse from within the parser, which must not go on."""
+        self._refuse(error)
+        raise error
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer outside of any application, and close. An answer that has begun is cut off instead."""
+        if self._lingering or self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if cycle is not None and cycle.response_complete and cycle.more_body:
+            self._linger()
+        elif cycle is not None and (self.pipeline or (cycle.response_started and not cycle.response_complete)):
+            self.transport.close()
+        else:
+            self.transport.write(_refusal(error))
+            self._abandon_call()
+            self._linger()
+
+    def _abandon_call(self) -> None:
+        """For the application, the client has gone."""
+        if self.cycle is not None:
+            self.cycle.disconnected = self.cycle.response_complete = True
+            self.cycle.message_event.set()
+
+    def _close(self) -> None:
+        if self.pipeline or self.cycle.more_body:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Stop sending, and throw away what still comes.
+
+        Closing at once would make the client's system discard the answer, unread (RFC 9112 section 9.6).
+        """
+        if self._lingering or self.transport.is_closing():
+            return
+        self._lingering = True
+        self._headers_by = None
+        self._abort_at = self.loop.time() + _LINGER
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    """Keeps nothing."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class _Outgoing:
+    """The transport, as far as uvicorn needs it to answer a request; but for how it is closed."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+def _refusal(error: GatewayError) -> bytes:
+    identifier = uuid7()
+    token = request_id.set(identifier)
+    try:
+        log.warning("refused", status=error.status, error=error.code, error_message=error.message)
+        body = msgspec.json.encode(envelope(error))
+    finally:
+        request_id.reset(token)
+    head = (
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        f"x-request-id: {identifier}\r\nconnection: close\r\n\r\n"
+    )
+    return STATUS_LINE[error.status] + head.encode() + body

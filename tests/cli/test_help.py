@@ -1,0 +1,59 @@
+"""What `ai-proxy` says when it is asked for help."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from ai_proxy import __version__
+from ai_proxy.cli import app
+
+VERBS = {
+    "": "ai-proxy serve",
+    "serve": "ai-proxy serve --port 9000",
+    "keys create": "ai-proxy keys create laptop",
+    "keys list": "ai-proxy keys list --json",
+    "keys revoke": "ai-proxy keys revoke 01",
+    "db upgrade": "ai-proxy db upgrade",
+    "db current": "ai-proxy db current",
+}
+
+
+def said(*words: str) -> tuple[int, str]:
+    result = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}).invoke(app, words)
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(("verb", "example"), VERBS.items(), ids=lambda text: text)
+def test_every_verb_has_help_with_an_example(verb, example):
+    code, text = said(*verb.split(), "--help")
+
+    assert code == 0
+    assert example in text.partition("Usage")[2].partition("\n")[2]
+
+
+@pytest.mark.parametrize("group", ["", "keys", "db"])
+def test_a_group_alone_shows_its_verbs(group):
+    _, text = said(*group.split())
+
+    expected = {verb.removeprefix(group).split()[0] for verb in VERBS if verb.startswith(group) and verb != group}
+    assert expected <= set(re.findall(r"^│ (\w+) ", text, re.MULTILINE))
+
+
+def test_the_options_tell_their_variables_and_defaults():
+    _, text = said("serve", "--help")
+
+    assert re.search(r"--host .*\(HOST\).*127\.0\.0\.1", text)
+    assert re.search(r"--port .*\(PORT\).*8000", text)
+
+
+def test_it_tells_its_version():
+    assert said("--version") == (0, f"ai-proxy {__version__}\n")
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["keys", "create"], ["serve", "--port", "http"]])
+def test_what_it_does_not_understand_is_a_usage_error(words):
+    code, text = said(*words)
+
+    assert code == 2
+    assert "Usage: ai-proxy" in text or "Usage: root" in text

@@ -1,0 +1,269 @@
+"""API keys: how they are sent, made, listed and revoked, and where they are not to be found."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from ai_proxy.core.apikeys import is_mistyped, new_key
+from tests.service import KEY, Service
+
+QUESTION = {"question": "ping"}
+ENDPOINTS = [("POST", "/api/ask"), ("POST", "/api/streaming"), ("GET", "/api/history")]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A server that had to make its first key itself."""
+    service = Service(tmp_path_factory.mktemp("fresh"), AI_PROXY_API_KEY="").start()
+    yield service
+    assert service.stop() == 0
+    service.client.close()
+
+
+def first_key(service: Service) -> str:
+    return re.search(r"^Your API key, shown only now: (\S+)$", service.stderr(), re.MULTILINE)[1]
+
+
+def files_of(service: Service) -> bytes:
+    """All that is kept beside the log: the database, its log, the secret."""
+    return b"".join(path.read_bytes() for path in (service.directory / "data").iterdir())
+
+
+def status_of(service: Service, headers, method="POST", path="/api/ask") -> int:
+    client = service.client_with("nobody")
+    del client.headers["authorization"]
+    with client:
+        return client.request(method, path, headers=headers, json=QUESTION if method == "POST" else None).status_code
+
+
+# How a key is sent
+
+
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {KEY}"},
+        {"authorization": f"bearer {KEY}"},
+        {"authorization": KEY},
+        {"x-api-key": KEY},
+    ],
+    ids=["Bearer", "bearer", "bare", "x-api-key"],
+)
+def test_a_key_is_taken_in_each_form(mocked, method, path, headers):
+    assert status_of(mocked, headers, method, path) == 200
+
+
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": ""},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": f"Bearer {KEY}x"},
+        {"authorization": f"Bearer {KEY[:-1]}"},
+        {"authorization": "Bearer " + "x" * 5000},
+        {"x-api-key": "wrong"},
+        {"x-api-key": "ключ".encode()},
+        {"cookie": f"key={KEY}"},
+    ],
+    ids=str,
+)
+def test_anything_else_is_refused(mocked, method, path, headers):
+    assert status_of(mocked, headers, method, path) == 401
+
+
+def test_a_refusal_says_what_to_do_in_the_usual_envelope(mocked):
+    with mocked.client_with("wrong-wrong-wrong-wrong") as client:
+        response = client.post("/api/ask", json=QUESTION)
+
+    error = response.json()["error"]
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == 'Bearer realm="ai-proxy"'
+    assert (error["code"], error["type"], error["source"]) == ("invalid_api_key", "authentication_error", "client")
+    assert error["request_id"] == response.headers["x-request-id"]
+    assert "ai-proxy keys create" in error["message"]
+    assert "wrong-wrong" not in response.text
+
+
+def test_the_key_is_checked_before_the_body(mocked):
+    with mocked.client_with("wrong") as client:
+        response = client.post("/api/ask", content=b"{", headers={"content-type": "application/json"})
+
+    assert response.status_code == 401
+
+
+# The first key
+
+
+def test_the_first_key_is_shown_and_works(fresh):
+    key = first_key(fresh)
+
+    assert not is_mistyped(key)
+    assert key.startswith("aip_")
+    assert status_of(fresh, {"authorization": f"Bearer {key}"}) == 200
+
+
+def test_the_start_shows_a_command_that_works(fresh):
+    command = fresh.stderr()
+
+    assert f'curl {fresh.url}/api/ask -H "Authorization: Bearer {first_key(fresh)}"' in command
+    assert "Mock mode: set OPENAI_API_KEY or OPENROUTER_API_KEY for real answers." in command
+
+
+def test_the_first_key_is_kept_nowhere(fresh):
+    key = first_key(fresh)
+    status_of(fresh, {"authorization": f"Bearer {key}"})
+
+    assert fresh.stderr().count(f"shown only now: {key}") == 1
+    assert key not in (fresh.directory / "stdout").read_text()
+    assert key[10:-10].encode() not in files_of(fresh)
+
+
+def test_the_first_key_is_not_shown_again_and_goes_on_working(fresh):
+    key = first_key(fresh)
+    fresh.stop()
+    (fresh.directory / "stderr").rename(fresh.directory / "stderr.before")
+
+    fresh.start()
+
+    again = fresh.stderr()
+    (fresh.directory / "stderr.before").rename(fresh.directory / "stderr")
+    assert "Your API key" not in again
+    assert "aip_" not in again
+    assert 'Bearer $AI_PROXY_API_KEY"' in again
+    assert status_of(fresh, {"authorization": f"Bearer {key}"}) == 200
+
+
+def test_the_secret_is_readable_by_its_owner_alone(fresh):
+    secret = fresh.directory / "data" / "secret"
+
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
+    assert len(secret.read_text().strip()) >= 40
+
+
+def test_a_key_of_the_operators_own_is_stored_as_a_hash_only(mocked):
+    mocked.ask().raise_for_status()
+
+    assert KEY.encode() not in files_of(mocked)
+    assert KEY not in mocked.stderr()
+    assert KEY not in (mocked.directory / "stdout").read_text()
+    assert "from AI_PROXY_API_KEY" in mocked.run("keys", "list").stdout
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A server with a secret from its environment, and two keys that were made before its first start.
+
+    The second one was made under another secret.
+    """
+    settings = {"AI_PROXY_API_KEY": "", "AI_PROXY_SECRET": "a-secret-of-the-operator-0123456789"}
+    service = Service(tmp_path_factory.mktemp("prepared"), **settings)
+    other = Service(service.directory, **settings | {"AI_PROXY_SECRET": "another-secret-another-secret"})
+    keys = service.new_key("early"), other.new_key("of another secret")
+    other.client.close()
+    yield service.start(), *keys
+    assert service.stop() == 0
+    service.client.close()
+
+
+def test_a_key_may_be_made_before_the_first_start(prepared):
+    service, early, _ = prepared
+
+    assert status_of(service, {"x-api-key": early}) == 200
+    assert "Your API key" not in service.stderr()
+
+
+def test_a_secret_from_the_environment_needs_no_file(prepared):
+    service, *_ = prepared
+
+    assert not (service.directory / "data" / "secret").exists()
+    assert b"a-secret-of-the-operator" not in files_of(service)
+
+
+def test_keys_work_only_under_the_secret_that_they_were_made_under(prepared):
+    service, _, other = prepared
+
+    assert status_of(service, {"x-api-key": other}) == 401
+
+
+# ai-proxy keys …
+
+
+def test_a_created_key_works_at_once_and_is_shown_this_once(fresh):
+    done = fresh.run("keys", "create", "laptop of Ada")
+
+    key_id, key = re.fullmatch(
+        r"id:  ([0-9a-f-]{36})\nkey: (aip_\w{49})\nKeep it: it cannot be shown again\.\n", done.stdout
+    ).groups()
+    listed = fresh.run("keys", "list").stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert status_of(fresh, {"x-api-key": key}) == 200
+    assert key not in listed
+    assert re.search(rf"^{key_id}  {key[:7]}…{key[-4:]}  .* active +laptop of Ada$", listed, re.MULTILINE)
+    assert key[10:-10].encode() not in files_of(fresh)
+
+
+def test_keys_are_listed_for_programs(fresh):
+    fresh.run("keys", "create", "a program's")
+
+    done = fresh.run("keys", "list", "--json")
+
+    found = json.loads(done.stdout)
+    assert found[0]["name"] == "first"
+    assert found[-1]["name"] == "a program's"
+    assert all(set(key) == {"id", "name", "hint", "created_at", "revoked_at"} for key in found)
+    assert found[0]["revoked_at"] is None
+    assert [key["id"] for key in found] == sorted(key["id"] for key in found)
+
+
+def test_a_revoked_key_stops_working_on_a_running_server(fresh):
+    made = fresh.run("keys", "create", "stolen").stdout
+    key_id, key = re.findall(r"(?:id|key): +(\S+)", made)
+    assert status_of(fresh, {"x-api-key": key}) == 200
+
+    done = fresh.run("keys", "revoke", key_id)
+
+    fresh.eventually(lambda: status_of(fresh, {"x-api-key": key}) == 401, 6)
+    assert (done.returncode, done.stdout) == (0, "Revoked.\n")
+    assert re.search(
+        rf"^{key_id} .* revoked \d{{4}}-\d\d-\d\d \d\d:\d\d +stolen$", fresh.run("keys", "list").stdout, re.MULTILINE
+    )
+
+
+def test_revoking_what_is_not_there_is_one_line(fresh):
+    done = fresh.run("keys", "revoke", "nonsense")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ai-proxy: There is no active key with the id nonsense: see 'ai-proxy keys list'.\n"
+
+
+def test_a_name_that_cannot_be_listed_is_one_line(tmp_path):
+    done = Service(tmp_path).run("keys", "create", "red \x1b[31m")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ai-proxy: A key's name has 1 to 200 printable characters.\n"
+
+
+@pytest.mark.parametrize("verb", [["keys", "list"], ["db", "upgrade"]])
+def test_a_database_that_cannot_be_used_is_one_line(tmp_path, verb):
+    Path(tmp_path, "noise.db").write_bytes(bytes(range(256)) * 64)
+
+    done = Service(tmp_path, DATABASE_URL="sqlite:///noise.db").run(*verb)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ai-proxy: DATABASE_URL: the database cannot be used: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_key_with_a_typing_error_is_refused(mocked):
+    key = new_key()
+
+    assert status_of(mocked, {"x-api-key": key[:-1] + ("a" if key[-1] != "a" else "b")}) == 401

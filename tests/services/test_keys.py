@@ -1,0 +1,108 @@
+"""API keys as a person administers them, on a real database."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ai_proxy.core import apikeys
+from ai_proxy.core.exceptions import BadRequest, NotFound
+from ai_proxy.services import keys
+from ai_proxy.storage import keys as stored
+from ai_proxy.storage import schema
+from ai_proxy.storage.engine import Database
+
+pytestmark = pytest.mark.anyio
+
+SECRET = apikeys.hashing_secret("a secret of the server")
+OWN = "a key of the operator's own"
+
+
+@pytest.fixture
+async def database(tmp_path):
+    async with Database(f"sqlite+aiosqlite:///{tmp_path}/keys.db", directory=tmp_path) as database:
+        await schema.upgrade(database)
+        yield database
+
+
+async def holder(database: Database, key: str) -> str | None:
+    principal = await stored.find(database, apikeys.digest(key, SECRET))
+    return None if principal is None else principal.name
+
+
+async def test_a_created_key_is_found_and_listed(database):
+    key_id, key = await keys.create(database, SECRET, "laptop")
+
+    [listed] = await keys.list_all(database)
+
+    assert await holder(database, key) == "laptop"
+    assert (listed.id, listed.name, listed.hint, listed.revoked_at) == (key_id, "laptop", apikeys.hint(key), None)
+    assert timedelta(0) <= datetime.now(UTC) - listed.created_at < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t", "x" * 201, "red \x1b[31m", "two\nlines", "left\u202eright"])
+async def test_a_name_that_cannot_be_listed_is_refused(database, name):
+    with pytest.raises(BadRequest) as refused:
+        await keys.create(database, SECRET, name)
+
+    assert refused.value.param == "name"
+    assert await keys.list_all(database) == []
+
+
+async def test_a_name_may_be_in_any_language_and_two_keys_may_share_one(database):
+    for _ in range(2):
+        await keys.create(database, SECRET, "Ноутбук Ады 🦆 " + "x" * 180)
+
+    assert len(await keys.list_all(database)) == 2
+
+
+async def test_a_revoked_key_is_found_no_more_and_stays_listed(database):
+    key_id, key = await keys.create(database, SECRET, "stolen")
+
+    await keys.revoke(database, key_id)
+
+    [listed] = await keys.list_all(database)
+    assert await holder(database, key) is None
+    assert listed.revoked_at is not None
+    assert listed.revoked_at >= listed.created_at
+
+
+async def test_a_key_is_revoked_once(database):
+    key_id, _ = await keys.create(database, SECRET, "stolen")
+    await keys.revoke(database, key_id)
+    [before] = await keys.list_all(database)
+    time.sleep(0.001)
+
+    with pytest.raises(NotFound):
+        await keys.revoke(database, key_id)
+
+    assert await keys.list_all(database) == [before]
+
+
+async def test_the_first_key_is_made_only_where_there_is_none(database):
+    key = await keys.ensure_first(database, SECRET, None)
+    again = await keys.ensure_first(database, SECRET, None)
+
+    assert key is not None
+    assert await holder(database, key) == "first"
+    assert again is None
+    assert len(await keys.list_all(database)) == 1
+
+
+async def test_the_operators_own_key_is_stored_once_and_never_returned(database):
+    returned = [await keys.ensure_first(database, SECRET, OWN) for _ in range(2)]
+
+    [listed] = await keys.list_all(database)
+    assert returned == [None, None]
+    assert await holder(database, OWN) == "from AI_PROXY_API_KEY"
+    assert listed.hint == "…"
+
+
+async def test_the_operators_own_key_stays_revoked(database):
+    await keys.ensure_first(database, SECRET, OWN)
+    [listed] = await keys.list_all(database)
+    await keys.revoke(database, listed.id)
+
+    await keys.ensure_first(database, SECRET, OWN)
+
+    assert await holder(database, OWN) is None
