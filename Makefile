@@ -19,7 +19,7 @@ help: ## List the commands
 
 $(RUN_STAMP): .venv/bin/uv uv.lock pyproject.toml
 	@echo 'Installing the locked dependencies …'
-	@test -e $(DEV_STAMP) && $(SYNC) --group dev || $(SYNC) --inexact
+	@if test -e $(DEV_STAMP); then $(SYNC) --group dev; else $(SYNC) --inexact; fi
 	@touch $@
 
 $(DEV_STAMP): .venv/bin/uv uv.lock pyproject.toml
@@ -31,6 +31,7 @@ run: $(RUN_STAMP) ## Start the service on 127.0.0.1:8000 (mock mode until a prov
 	@exec $(BIN)/ai-proxy serve
 
 check: $(DEV_STAMP) ## Format, lint, types, imports, architecture
+	@$(BIN)/uv export --quiet --frozen --no-emit-project --no-header --format requirements.txt | diff -q - requirements.txt
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

@@ -1,5 +1,7 @@
 """Shared fixtures: real server processes on real SQLite files, with the mock or a scripted provider behind them."""
 
+import os
+
 import pytest
 
 from tests.service import Service
@@ -9,6 +11,15 @@ from tests.upstream import Upstream, completion
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
+
+
+@pytest.fixture
+def bare_environment(tmp_path, monkeypatch):
+    """Nothing is set, and the working directory has no .env."""
+    for name in os.environ:
+        if not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -50,8 +50,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(Requests, metrics=metrics)
     error_handlers.install(app)
-    for router in ROUTERS:
-        app.router.routes.extend(router.routes)  # include_router would cost every call a second look-up (17 µs)
+    # Before the framework's own routes, and not by include_router: each would cost every call a look-up or two (25 µs).
+    app.router.routes[:0] = [route for router in ROUTERS for route in router.routes]
     openapi.install(app)
     lifespan.install(app)
     return app
@@ -98,4 +98,4 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.collect()
-    gc.set_threshold(10_000, 10, 5)
+    gc.set_threshold(50_000, 10, 5)

@@ -1,6 +1,5 @@
 """Settings: what the environment and .env say, and what becomes of wrong values."""
 
-import os
 import re
 from pathlib import Path
 
@@ -13,13 +12,7 @@ from ai_proxy.core.config import Settings, load_settings
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
-@pytest.fixture(autouse=True)
-def bare_environment(tmp_path, monkeypatch):
-    """Nothing is set, and the working directory has no .env."""
-    for name in os.environ:
-        if not name.startswith("PYTEST"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.fixture
@@ -116,6 +109,7 @@ def test_the_mock_answers_when_it_is_told_to_or_there_is_no_key(given, variables
         ("DATABASE_URL", "sqlite:///", "must name a file"),
         ("DATABASE_URL", "sqlite:///:memory:", "must name a file"),
         ("DATABASE_URL", "sqlite://data/two-slashes.db", "must name a file"),
+        ("OPENAI_BASE_URL", "http://user:pass@127.0.0.1/v1", "must not hold a name or a password"),
         ("OPENAI_BASE_URL", "api.openai.com/v1", "must begin with http:// or https://"),
         ("OPENAI_BASE_URL", "http://", "is not an address"),
         ("OPENAI_BASE_URL", "http://with space/", "is not an address"),

@@ -144,6 +144,12 @@ def test_without_a_terminal_the_format_is_json():
     assert [line["message"] for line in lines('log.info("hello")', log_format="auto")] == ["hello"]
 
 
+def test_setting_it_up_anew_loses_no_line():
+    script = 'log.info("before")\nours.configure(level="warning", log_format="json")\nlog.info("x")\nlog.error("after")'
+
+    assert [line["message"] for line in lines(script)] == ["before", "after"]
+
+
 def test_a_closed_stdout_is_no_reason_to_fail():
     script = "import os; os.close(1)\nfrom ai_proxy.core import logging as ours\n"
     script += 'w = ours.configure(level="info", log_format="auto"); w.write(b"x"); w.close()'

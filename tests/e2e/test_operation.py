@@ -82,8 +82,10 @@ def test_metrics_name_no_key_and_no_path_of_a_client(mocked):
 
     text = mocked.client.get("/metrics").text
 
+    [key_id] = mocked.eventually(lambda: {line["key_id"] for line in mocked.request_log("/api/ask")[-1:]})
     assert "of-a-client" not in text
     assert KEY not in text
+    assert key_id not in text
 
 
 def _samples(text):

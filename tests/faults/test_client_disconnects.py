@@ -162,3 +162,16 @@ def test_x13_clients_that_leave_at_any_moment_leave_nothing_behind(hasty, start)
     assert statuses <= {("completed", None), ("cancelled", "client_gone")}
     assert ("cancelled", "client_gone") in statuses
     assert [line for line in service.log() if line["level"] == "error" or "exception" in line] == []
+
+
+def test_c20_a_client_that_leaves_with_several_requests_under_way_frees_the_one_that_runs(hasty):
+    service, upstream = hasty
+    upstream.handler = silence
+    connection = service.raw(2 * http_request(b'{"question": "ping"}'))
+    first = service.eventually(lambda: upstream.connections)[0]
+
+    connection.close()
+
+    service.eventually(lambda: first.closed_after is not None, seconds=1)
+    service.eventually(lambda: service.history()[0]["error"] == "client_gone")
+    assert len(upstream.connections) == 1

@@ -11,6 +11,7 @@ import time
 import zlib
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.ledger import count, rows
@@ -369,3 +370,19 @@ def test_c28_a_bomb_of_ranges_on_a_static_file_is_answered_at_once(mocked):
         assert response.status_code in {200, 206, 400, 416}
         assert len(response.content) <= 2 * size
         assert time.monotonic() - began < 1
+
+
+def test_c25_more_connections_than_there_is_room_for_are_told_so_and_closed(start):
+    service = start(AI_PROXY_SERVER__MAX_CONNECTIONS=10)
+    service.client.close()
+    held = [service.raw() for _ in range(10)]
+
+    with service.raw() as one_too_many:
+        (answer,) = parse(read_all(one_too_many))
+    for connection in held:
+        connection.close()
+
+    assert refused(answer) == (503, "unavailable", "gateway", None)
+    assert answer.headers["retry-after"] == "5"
+    service.client = httpx2.Client(base_url=service.url, headers=service.client.headers)
+    assert service.eventually(lambda: service.client.get("/livez").status_code == 200)

@@ -19,6 +19,13 @@ from tests.service import Service, environment
 from tests.upstream import completion
 
 WAIT = 0.3  # seconds that an answer waits for its row
+FILL = """
+    with numbers(n) as (select 1 union all select n + 1 from numbers where n < 500)
+    insert into exchanges (id, key_id, question, answer, model, provider, mock, status,
+                           input_tokens, output_tokens, usage_estimated, duration_ms, created_at)
+    select printf('%036d', n), printf('%036d', n), hex(randomblob(900)), '', '', '', 0, 'completed', 0, 0, 0, 0, 0
+    from numbers
+"""
 
 
 @pytest.fixture(scope="module")
@@ -362,16 +369,14 @@ def test_fault_s5_a_damaged_database_stops_the_start_and_is_left_as_it_is(tmp_pa
         assert (tmp_path / f"{name}.db").read_bytes() == damaged[name], name
 
 
-def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_row(start, tmp_path):
-    first = start(tmp_path)
-    for number in range(20):
-        first.ask(f"{number} " + "x" * 3000).raise_for_status()
-    first.stop()
-    file = tmp_path / "data" / "ai-proxy.db"
+def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_row(start, tmp_path, empty_database):
+    file = shutil.copy(empty_database, tmp_path / "damaged.db")
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(FILL)
     whole = file.read_bytes()
     file.write_bytes(whole[: 4096 * 12] + os.urandom(len(whole) - 4096 * 12))
 
-    service = start(tmp_path, AI_PROXY_RECORDER__WAIT=0.1)
+    service = start(tmp_path, AI_PROXY_RECORDER__WAIT=0.1, DATABASE_URL=f"sqlite:///{file}")
     history = service.client.get("/api/history", params={"limit": 200})
     answers = [service.ask("meanwhile").status_code for _ in range(3)]
     metrics = service.client.get("/metrics").text
@@ -380,6 +385,7 @@ def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_
     assert (history.status_code, history.json()["error"]["code"]) == (503, "database_unavailable")
     assert answers == [200] * 3
     assert "aiproxy_records_lost 0.0" in metrics
+    assert "aiproxy_records_waiting 3.0" in metrics
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,22 @@ async def test_the_wait_is_bounded_and_the_row_stays_queued(disk):
     assert disk.rows == ["late"]
 
 
+async def test_a_row_that_comes_after_the_wait_of_another_waits_for_itself(disk):
+    disk.open.clear()
+    async with Recorder(disk, settings(wait=0.2)) as recorder:
+        put(recorder, "in the transaction")
+        await until(lambda: disk.attempts)
+        [early] = put(recorder, "early")
+        await asyncio.wait_for(early.wait(), 5)
+        [late] = put(recorder, "late")
+        waiting = not late.is_set()
+        disk.open.set()
+        await asyncio.wait_for(late.wait(), 5)
+
+        assert waiting
+        assert disk.rows == ["in the transaction", "early", "late"]
+
+
 async def test_tries_again_until_the_database_is_back(disk):
     disk.failures = 2
     async with Recorder(disk, settings()) as recorder:
@@ -210,7 +226,7 @@ async def test_refuses_calls_that_it_has_no_room_for(disk):
 
 async def test_refuses_calls_while_too_much_text_waits(disk):
     disk.open.clear()
-    async with Recorder(disk, settings(max_bytes=1024)) as recorder:
+    async with Recorder(disk, settings(max_characters=1024)) as recorder:
         recorder.admit()
         recorder.add(exchange("long", question="x" * 1000, answer="y" * 24))
         with pytest.raises(HistoryFull):
@@ -221,7 +237,7 @@ async def test_refuses_calls_while_too_much_text_waits(disk):
         recorder.admit()
         recorder.add(exchange("short"))
     assert disk.rows == ["long", "short"]
-    assert recorder.held_bytes == 0
+    assert recorder.held_characters == 0
 
 
 async def test_two_transactions_keep_their_distance(disk):
@@ -265,3 +281,24 @@ async def test_the_end_does_not_wait_for_ever_and_counts_what_is_lost(disk):
 
     assert disk.rows == []
     assert recorder.lost == 3
+
+
+async def test_after_an_outage_answers_wait_for_their_commit_again(disk):
+    disk.failures = 2
+    async with Recorder(disk, settings(wait=0.02)) as recorder:
+        recorder.admit()
+        await recorder.add(exchange("during")).wait()
+        recorder.admit()
+        overdue = recorder.add(exchange("also during"))
+        await overdue.wait()
+        disk.open.clear()  # the next write takes its time, but succeeds
+        await asyncio.sleep(0.2)
+        recorder.admit()
+        after = recorder.add(exchange("after"))
+
+        waiting = not after.is_set()
+        disk.open.set()
+        await after.wait()
+
+    assert waiting
+    assert sorted(disk.rows) == ["after", "also during", "during"]

@@ -76,6 +76,7 @@ async def on_bug(request: Request, error: Exception) -> Response:
     bug = GatewayError("Something went wrong inside the gateway. Its log has the details under this request id.")
     response = await on_gateway_error(request, bug)
     response.headers["x-request-id"] = request_id.get() or ""
+    response.headers["connection"] = "close"  # the server cuts it after an exception that nobody took
     return response
 
 

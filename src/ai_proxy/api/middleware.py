@@ -17,6 +17,7 @@ from ai_proxy.core.metrics import Metrics
 
 _SANE_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
+_MAX_PATH = 200  # characters in the log
 _SERVER_ERROR = 500
 _CLIENT_ERROR = 400
 
@@ -94,7 +95,7 @@ def _route(scope: Scope) -> str:
 def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     line: dict[str, Any] = {
         "method": scope["method"],
-        "path": scope["path"],
+        "path": scope["path"][:_MAX_PATH],
         "status": status,
         "duration_ms": round(seconds * 1000, 1),
     }

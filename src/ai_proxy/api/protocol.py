@@ -4,13 +4,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from ai_proxy.api.error_handlers import envelope
+from ai_proxy.api.error_handlers import render
 from ai_proxy.core.config import ServerSettings
-from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
+from ai_proxy.core.exceptions import (
+    BadRequest,
+    BodyTooLarge,
+    GatewayError,
+    HeadersTooLarge,
+    RequestTimeout,
+    Unavailable,
+)
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
 
@@ -18,13 +25,6 @@ log = structlog.get_logger()
 
 _LINGER = 2.0  # seconds that a client which is still sending gets to read why it was refused
 _HEADER_EXTRA = len(": \r\n")
-
-
-class HeadersTooLarge(GatewayError):
-    status = 431
-    code = "headers_too_large"
-    kind = "invalid_request_error"
-    source = "client"
 
 
 class Protocol(HttpToolsProtocol):
@@ -36,6 +36,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         limits = self.limits
         self._max_request = limits.max_header_bytes + 2 * limits.max_body_bytes  # small chunks cost as much again
+        self._running: RequestResponseCycle | None = None
         self._in_headers = False
         self._headers_by: float | None = None
         self._abort_at: float | None = None
@@ -47,8 +48,15 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._outgoing = _Outgoing(transport, self._close)
         self._headers_by = self.loop.time() + self.limits.header_timeout
+        if len(self.connections) > self.limits.max_connections:
+            self._refuse(Unavailable("Too many connections are open: try again in a moment."))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._abandon_call()
         super().connection_lost(exc)
         self._outgoing.close = self.transport.close  # no reference to us, that we are freed without the collector
 
@@ -144,9 +152,10 @@ class Protocol(HttpToolsProtocol):
 
     def _abandon_call(self) -> None:
         """For the application, the client has gone."""
-        if self.cycle is not None:
-            self.cycle.disconnected = self.cycle.response_complete = True
-            self.cycle.message_event.set()
+        for cycle in (self._running, self.cycle):  # with pipelining, the one that was read last does not run yet
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = cycle.response_complete = True
+                cycle.message_event.set()
 
     def _close(self) -> None:
         if self.pipeline or self.cycle.more_body:
@@ -193,15 +202,15 @@ class _Outgoing:
 
 
 def _refusal(error: GatewayError) -> bytes:
+    """An answer in the same form as the application's."""
     identifier = uuid7()
     token = request_id.set(identifier)
     try:
         log.warning("refused", status=error.status, error=error.code, error_message=error.message)
-        body = msgspec.json.encode(envelope(error))
+        response = render(error)
     finally:
         request_id.reset(token)
-    head = (
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        f"x-request-id: {identifier}\r\nconnection: close\r\n\r\n"
-    )
-    return STATUS_LINE[error.status] + head.encode() + body
+    response.headers["x-request-id"] = identifier
+    response.headers["connection"] = "close"
+    fields = [b"%s: %s\r\n" % field for field in response.raw_headers]
+    return b"".join([STATUS_LINE[error.status], *fields, b"\r\n", bytes(response.body)])

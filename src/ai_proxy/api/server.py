@@ -1,7 +1,7 @@
 """The server process: uvicorn with our protocol, and a shutdown that always ends in order."""
 
 import asyncio
-import signal
+import os
 import socket
 from types import FrameType
 
@@ -45,11 +45,12 @@ class Server(uvicorn.Server):
 
 def listen(host: str, port: int) -> socket.socket:
     """Take the address. Exits with a clear line if it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        if ":" in host:
+            return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=host == "::")
+        return socket.create_server((host, port))
     except OSError as error:
-        message = f"ai-proxy: cannot listen on {host}, port {port}: {error.strerror}. Set HOST and PORT to another."
+        message = f"ai-proxy: cannot listen on {host}, port {port}: {_reason(error)}. Set HOST and PORT to another."
         raise SystemExit(message) from None
 
 
@@ -68,5 +69,8 @@ def serve(app: ASGIApp, listener: socket.socket, limits: ServerSettings) -> None
         timeout_keep_alive=limits.keep_alive,
         timeout_graceful_shutdown=limits.shutdown_timeout,
     )
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     Server(config).run(sockets=[listener])
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror).lower()

@@ -9,7 +9,6 @@ import typer
 from ai_proxy.cli import database
 from ai_proxy.core.config import load_settings
 from ai_proxy.services import keys, setup
-from ai_proxy.storage import schema
 from ai_proxy.storage.engine import Database
 
 app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
@@ -23,7 +22,15 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for.
 
     Example: ai-proxy keys create laptop
     """
-    key_id, key = _run(lambda database: keys.create(database, setup.secret_of(load_settings()), name))
+    settings = load_settings()
+
+    async def make(database: Database) -> tuple[str, str]:
+        if await setup.has_lost_its_secret(settings, database):
+            message = "ai-proxy: the secret that the other keys were made with is not here: set AI_PROXY_SECRET"
+            raise SystemExit(message)
+        return await keys.create(database, setup.secret_of(settings), name)
+
+    key_id, key = _run(make)
     typer.echo(f"id:  {key_id}\nkey: {key}\nKeep it: it cannot be shown again.")
 
 
@@ -58,8 +65,7 @@ def _run(work: Callable[[Database], Awaitable[T]]) -> T:
     """Do something with the database, at the current schema."""
 
     async def migrate_and_work(database: Database) -> T:
-        if await schema.current(database) != schema.HEAD:
-            await schema.upgrade(database)
+        await setup.settle_schema(load_settings(), database)
         return await work(database)
 
     return database.run(migrate_and_work)

@@ -37,13 +37,16 @@ class UpstreamSettings(_Group):
 
 class RecorderSettings(_Group):
     capacity: int = Field(10_000, ge=1, description="Calls not yet in the history; more are refused with 503.")
-    max_bytes: Bytes = Field(256 * 2**20, description="Bytes of text not yet in the history; more are refused.")
+    max_characters: int = Field(
+        64 * 2**20, ge=1024, description="Characters of text not yet in the history; more are refused."
+    )
     batch: int = Field(500, ge=1, le=10_000, description="Most rows in one transaction.")
     interval: float = Field(0.02, ge=0, le=1, description="Least seconds between two transactions.")
     wait: Seconds = Field(5, description="Most seconds an answer waits for its row.")
 
 
 class ServerSettings(_Group):
+    max_connections: int = Field(10_000, ge=1, description="Connections of clients at one time; more are refused.")
     header_timeout: Seconds = Field(10, description="Seconds for the headers of a request.")
     body_timeout: Seconds = Field(30, description="Seconds for the body of a request.")
     write_timeout: Seconds = Field(60, description="Seconds that a client may leave sent data unread.")
@@ -137,6 +140,12 @@ class Settings(BaseSettings):
         parts = urlsplit(url)
         if not (url.isascii() and url.isprintable() and " " not in url and parts.hostname and parts.port != 0):
             message = "is not an address"
+            raise ValueError(message)
+        if parts.query or parts.fragment:
+            message = "must end with its path: a query or a fragment cannot be kept"
+            raise ValueError(message)
+        if parts.username is not None or parts.password is not None:
+            message = "must not hold a name or a password: the key goes into its own variable"
             raise ValueError(message)
         return url.rstrip("/")
 

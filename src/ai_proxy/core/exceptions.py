@@ -7,6 +7,7 @@ GatewayError                        500  internal_error
 ├── RequestTimeout                  408  request_timeout
 ├── BodyTooLarge                    413  body_too_large
 ├── UnsupportedMediaType            415  unsupported_media_type
+├── HeadersTooLarge                 431  headers_too_large
 ├── ClientGone                      499  client_gone          (in logs and history only)
 ├── Unavailable                     503  unavailable
 │   ├── DatabaseUnavailable         503  database_unavailable
@@ -95,6 +96,13 @@ class UnsupportedMediaType(GatewayError):
     source = "client"
 
 
+class HeadersTooLarge(GatewayError):
+    status = 431
+    code = "headers_too_large"
+    kind = "invalid_request_error"
+    source = "client"
+
+
 class ClientGone(GatewayError):
     """The client closed the connection before the answer. Nobody reads this error but the log and the history."""
 
@@ -104,7 +112,7 @@ class ClientGone(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """Something of ours that the call needs is away for the moment."""
+    """Something of ours that the call needs is away, or taken, for the moment."""
 
     status = 503
     code = "unavailable"

@@ -47,13 +47,13 @@ class Recorder:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self.held = 0  # calls admitted and not yet in the history
-        self.held_bytes = 0  # text of those that have ended
+        self.held_characters = 0  # text of those that have ended
         self.lost = 0
         self.failing = False
 
     def admit(self) -> None:
         """Reserve the place for one record. Raises `HistoryFull`. Each call must be followed by one of `add`."""
-        if self.held >= self._settings.capacity or self.held_bytes >= self._settings.max_bytes:
+        if self.held >= self._settings.capacity or self.held_characters >= self._settings.max_characters:
             message = "The history cannot be written at the moment, so no more calls are taken: try again later."
             raise HistoryFull(message)
         self.held += 1
@@ -61,11 +61,12 @@ class Recorder:
 
     def add(self, exchange: Exchange) -> asyncio.Event:
         """Queue a record. The event is set when it is in the history, or when waiting for that has lasted too long."""
-        if not self._batches or len(self._batches[-1].rows) >= self._settings.batch:
-            self._batches.append(_Batch(self._settings.wait))
-        batch = self._batches[-1]
+        batch = self._batches[-1] if self._batches else None
+        if batch is None or batch.written.is_set() or len(batch.rows) >= self._settings.batch:
+            batch = _Batch(self._settings.wait)
+            self._batches.append(batch)
         batch.rows.append(exchange)
-        self.held_bytes += _size(exchange)
+        self.held_characters += _size(exchange)
         self._arrived.set()
         return batch.written
 
@@ -135,7 +136,7 @@ class Recorder:
         batch.timer.cancel()
         batch.written.set()
         self.held -= len(batch.rows)
-        self.held_bytes -= sum(map(_size, batch.rows))
+        self.held_characters -= sum(map(_size, batch.rows))
         if not self.held:
             self._idle.set()
 

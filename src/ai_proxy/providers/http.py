@@ -110,6 +110,7 @@ class Reply:
         self._settings = settings
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
+        self._end = self._started + settings.total_timeout
 
     @property
     def status(self) -> int:
@@ -130,6 +131,8 @@ class Reply:
         content = self.response.content
         phase, left = "first_byte", self._settings.max_response_bytes
         while not content.at_eof():
+            if self._clock() > self._end:
+                raise UpstreamTimeout(self._provider, _TIMEOUTS["total"], phase="total")
             block = self._arrived(content) or await self.within(phase, content.readany())
             left -= len(block)
             if left < 0:
@@ -165,18 +168,17 @@ class Reply:
 
     async def within(self, phase: str, coming: Awaitable[T]) -> T:
         """Wait for something, within the limit of its phase (`first_byte` or `idle`) and the total."""
-        end = self._started + self._settings.total_timeout
         if phase == "first_byte":
             limit = self._started + self._settings.first_byte_timeout
         else:
             limit = self._clock() + self._settings.idle_timeout
-        timer = asyncio.timeout_at(min(limit, end))
+        timer = asyncio.timeout_at(min(limit, self._end))
         try:
             async with timer:
                 return await coming
         except _FAILURES as error:
             if timer.expired():
-                phase = "total" if end <= limit else phase
+                phase = "total" if self._end <= limit else phase
                 raise UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase) from None
             raise _translated(self._provider, error) from None
 

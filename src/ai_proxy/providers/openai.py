@@ -1,5 +1,6 @@
 """Any upstream that speaks the OpenAI wire format: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import NoReturn, TypeVar
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _GOOD = 200
+_PATIENCE = 2.0  # seconds for the words that go with an error status
 _LEAST_KEY = 8  # what is shorter is no secret, but a word for servers that want none: "ollama", "EMPTY"
 
 
@@ -53,7 +55,7 @@ class OpenAI:
 
     async def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Chunk, None]:
         async with self._http.post(self.name, self._url, request.payload(model, stream=True), self._headers) as reply:
-            if reply.status != _GOOD or "text/event-stream" not in (reply.header("content-type") or ""):
+            if reply.status != _GOOD or "text/event-stream" not in (reply.header("content-type") or "").lower():
                 await self._refuse(reply)
             finished = False
             async for data in self._events(reply):
@@ -82,8 +84,9 @@ class OpenAI:
             fault = read_fault(await reply.read())
             raise self._rejection(fault.status or _GOOD, fault)
         try:
-            fault = read_fault(await reply.read())
-        except UpstreamError:  # the status says enough
+            async with asyncio.timeout(_PATIENCE):
+                fault = read_fault(await reply.read())
+        except (UpstreamError, TimeoutError):  # the status says enough
             fault = ProviderFault("")
         raise self._rejection(reply.status, fault, retry_after=reply.header("retry-after"))
 

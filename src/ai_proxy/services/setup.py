@@ -36,7 +36,7 @@ async def prepare(settings: Settings, database: Database) -> bytes:
 
 
 async def _prepare(settings: Settings, database: Database) -> bytes:
-    await _settle_schema(settings, database)
+    await settle_schema(settings, database)
     await _warn_of_a_lost_secret(settings, database)
     server_secret = secret_of(settings)
     new_key = await keys.ensure_first(database, server_secret, settings.given_key)
@@ -77,7 +77,8 @@ def _way_out(settings: Settings) -> str:
     return "set OPENAI_API_KEY or OPENROUTER_API_KEY"
 
 
-async def _settle_schema(settings: Settings, database: Database) -> None:
+async def settle_schema(settings: Settings, database: Database) -> None:
+    """Bring the database to the current schema; exits with a clear line if that is not wanted."""
     found = await schema.current(database)
     if found == schema.HEAD:
         return
@@ -88,6 +89,13 @@ async def _settle_schema(settings: Settings, database: Database) -> None:
     await schema.upgrade(database)
 
 
+async def has_lost_its_secret(settings: Settings, database: Database) -> bool:
+    """Whether there are keys that were hashed with a secret which is not here."""
+    if settings.secret is not None or secret.exists(settings.data_directory):
+        return False
+    return await stored_keys.any_exist(database)
+
+
 async def _warn_of_a_lost_secret(settings: Settings, database: Database) -> None:
-    if settings.secret is None and not secret.exists(settings.data_directory) and await stored_keys.any_exist(database):
+    if await has_lost_its_secret(settings, database):
         log.warning("keys: the secret file is gone, so no earlier key works: restore it, or make new keys")

@@ -36,7 +36,10 @@ class Database:
             pool_use_lifo=True,
             hide_parameters=True,  # they are texts of callers, and errors are logged
         )
-        event.listen(self.engine.sync_engine, "connect", _tune_sqlite)
+        # The history is written on a connection of its own, so that readers cannot keep it waiting.
+        self._writer: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
+        for engine in (self.engine, self._writer):
+            event.listen(engine.sync_engine, "connect", _tune_sqlite)
         self._path = (self.engine.url.database or "").removeprefix("file:")
         self._file: tuple[int, int] | None = None
 
@@ -44,15 +47,30 @@ class Database:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.engine.dispose()
+        await self._dispose()
         await asyncio.to_thread(_await_driver)
+
+    async def _dispose(self) -> None:
+        await self.engine.dispose()
+        await self._writer.dispose()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One connection, one transaction: committed here, and nowhere else. Raises `DatabaseUnavailable`."""
+        async with self._begin(self.engine) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """The same for the one writer of the history."""
+        async with self._begin(self._writer) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         with unavailable():
             await self._follow_file()
-            async with self.engine.begin() as connection:
+            async with engine.begin() as connection:
                 yield connection
 
     async def _follow_file(self) -> None:
@@ -64,7 +82,7 @@ class Database:
         if self._file is None:
             self._file = found
         elif found != self._file:
-            await self.engine.dispose()
+            await self._dispose()
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, "the database file is gone")
             self._file = found

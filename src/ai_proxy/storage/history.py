@@ -20,7 +20,7 @@ _add = insert(Exchange).on_conflict_do_nothing()
 async def add(database: Database, exchanges: Sequence[types.Exchange]) -> None:
     """Write exchanges in one transaction. One that is already there stays as it is, so a retry is harmless."""
     rows = [_row(exchange) for exchange in exchanges]
-    async with database.transaction() as connection:
+    async with database.writing() as connection:
         await connection.execute(_add, rows)
 
 

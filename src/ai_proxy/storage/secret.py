@@ -39,6 +39,8 @@ def _make(path: Path) -> str:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32) + "\n")
+        file.flush()
+        os.fsync(descriptor)  # a power cut must not leave keys without their secret
     try:
         os.link(draft, path)
     except FileExistsError:

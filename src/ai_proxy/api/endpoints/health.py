@@ -32,6 +32,10 @@ async def readyz(state: CurrentState) -> Response:
     return Response(msgspec.json.encode(body), 200 if ready else 503, media_type="application/json")
 
 
+for path, endpoint in (("/livez", livez), ("/readyz", readyz)):  # some load balancers ask for the status alone
+    router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+
+
 async def _schema(state: State) -> str:
     try:
         async with asyncio.timeout(_PATIENCE):

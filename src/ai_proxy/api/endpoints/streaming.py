@@ -53,5 +53,10 @@ async def stream(request: Request) -> Response:
     chunks = state_of(request)["gateway"].stream(exchange, chat_request(question))
     async with UntilGone(request.receive, exchange):
         first = await anext(chunks)
-    form = PlainText() if "text/plain" in request.headers.get("accept", "") else Events()
-    return AnswerStream(exchange, first, chunks, form)
+    return AnswerStream(exchange, first, chunks, PlainText() if _wants_text(request) else Events())
+
+
+def _wants_text(request: Request) -> bool:
+    """Only if text comes first: many clients name it after JSON in every request."""
+    media_range = request.headers.get("accept", "").partition(",")[0]
+    return media_range.partition(";")[0].strip().lower() == "text/plain"

@@ -1,0 +1,131 @@
+"""What a start does before calls can be served, on a real database."""
+
+import asyncio
+import re
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+from structlog.testing import capture_logs
+
+from ai_proxy.core.config import Settings
+from ai_proxy.services import keys
+from ai_proxy.services.setup import greeting, prepare, secret_of
+from ai_proxy.storage.engine import Database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("bare_environment")]
+
+
+def settings_of(directory, **fields) -> Settings:
+    return Settings(database_url=f"sqlite:///{directory}/data/x.db", **fields)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return settings_of(tmp_path)
+
+
+@pytest.fixture
+async def database(settings):
+    async with Database(settings.database_url, directory=settings.data_directory) as database:
+        yield database
+
+
+async def test_makes_the_schema_the_secret_and_the_first_key(settings, database, capsys):
+    found = await prepare(settings, database)
+
+    key = re.search("shown only now: (.*)", capsys.readouterr().err)[1]
+    [listed] = await keys.list_all(database)
+    assert found == secret_of(settings)
+    assert (listed.name, listed.hint) == ("first", f"{key[:7]}…{key[-4:]}")
+
+
+async def test_does_nothing_the_second_time(settings, database, capsys):
+    first = await prepare(settings, database)
+    capsys.readouterr()
+
+    second = await prepare(settings, database)
+
+    assert first == second
+    assert "shown only now" not in capsys.readouterr().err
+    assert len(await keys.list_all(database)) == 1
+
+
+async def test_waits_for_a_lock_that_lasts_longer_than_one_try(settings, database):
+    await prepare(settings, database)
+    given = settings_of(settings.data_directory.parent, api_key="a-key-of-the-operator")
+    with closing(sqlite3.connect(settings.data_directory / "x.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        began = time.monotonic()
+        preparing = asyncio.create_task(prepare(given, database))
+        await asyncio.sleep(2.2)
+        waiting = not preparing.done()
+        other.execute("rollback")
+
+    await preparing
+
+    assert waiting
+    assert time.monotonic() - began < 5
+    assert [key.name for key in await keys.list_all(database)] == ["first", "from AI_PROXY_API_KEY"]
+
+
+async def test_says_when_the_secret_is_gone(settings, database):
+    await prepare(settings, database)
+    (settings.data_directory / "secret").unlink()
+
+    with capture_logs() as log:
+        await prepare(settings, database)
+
+    [line] = log
+    assert line["log_level"] == "warning"
+    assert "the secret file is gone" in line["event"]
+
+
+async def test_a_schema_that_must_not_be_migrated_stops_the_start(tmp_path, database):
+    with pytest.raises(SystemExit, match="AI_PROXY_MIGRATE is false, and the database is empty"):
+        await prepare(settings_of(tmp_path, migrate=False), database)
+
+
+# The greeting
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104
+        ("::", "http://127.0.0.1:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("gateway.example", "http://gateway.example:8000"),
+    ],
+)
+def test_the_greeting_names_an_address_that_works(tmp_path, host, url):
+    text = greeting(settings_of(tmp_path, host=host), "aip_the-key")
+
+    assert text.startswith("AI Proxy ")
+    assert f" on {url} (API: {url}/docs)\n" in text
+    assert f'curl {url}/api/ask -H "Authorization: Bearer aip_the-key"' in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({}, "set OPENAI_API_KEY or OPENROUTER_API_KEY for real answers"),
+        ({"mock_mode": True, "openai_api_key": "sk-1"}, "unset MOCK_MODE for real answers"),
+        ({"openai_base_url": "http://localhost:11434/v1"}, "OPENAI_BASE_URL is set, set OPENAI_API_KEY too"),
+    ],
+)
+def test_the_greeting_says_why_the_mock_answers_and_what_to_do(tmp_path, fields, hint):
+    assert f"Mock mode: {hint}" in greeting(settings_of(tmp_path, **fields), None)
+
+
+def test_the_greeting_does_not_speak_of_the_mock_when_there_is_a_provider(tmp_path):
+    assert "Mock mode" not in greeting(settings_of(tmp_path, openai_api_key="sk-1"), None)
+
+
+def test_without_a_new_key_the_greeting_shows_none(tmp_path):
+    text = greeting(settings_of(tmp_path, api_key="a-key-of-the-operator"), None)
+
+    assert "a-key-of-the-operator" not in text
+    assert '"Authorization: Bearer $AI_PROXY_API_KEY"' in text
