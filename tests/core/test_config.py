@@ -110,6 +110,7 @@ def test_the_mock_answers_when_it_is_told_to_or_there_is_no_key(given, variables
         ("DATABASE_URL", "sqlite:///:memory:", "must name a file"),
         ("DATABASE_URL", "sqlite://data/two-slashes.db", "must name a file"),
         ("OPENAI_BASE_URL", "http://user:pass@127.0.0.1/v1", "must not hold a name or a password"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1/v1?key=1", "must end with its path"),
         ("OPENAI_BASE_URL", "api.openai.com/v1", "must begin with http:// or https://"),
         ("OPENAI_BASE_URL", "http://", "is not an address"),
         ("OPENAI_BASE_URL", "http://with space/", "is not an address"),

@@ -1,10 +1,12 @@
 """POST /api/ask and POST /api/streaming."""
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ai_proxy.core.types import Exchange
 
 
 def _without_nul(text: str) -> str:
@@ -80,3 +82,21 @@ class AskResponse(BaseModel):
     duration_ms: float
     created_at: datetime
     conversation_id: UUID | None
+
+
+def outcome(exchange: Exchange) -> dict[str, Any]:
+    """What an answer and an entry of the history have in common."""
+    usage = exchange.usage
+    return {
+        "id": UUID(exchange.id),
+        "answer": exchange.answer,
+        "model": exchange.model,
+        "provider": exchange.provider,
+        "mock": exchange.mock,
+        "usage": UsageBody(
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated
+        ),
+        "duration_ms": exchange.duration_ms,
+        "created_at": datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
+        "conversation_id": None if exchange.conversation_id is None else UUID(exchange.conversation_id),
+    }

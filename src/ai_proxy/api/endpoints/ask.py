@@ -1,8 +1,6 @@
 """POST /api/ask: one question, one answer."""
 
 import time
-from datetime import UTC, datetime
-from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,7 +11,7 @@ from ai_proxy.api.openapi import ASK_BODY, DirectRoute, errors
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import Exchange
 from ai_proxy.dialects.ask import chat_request
-from ai_proxy.schemas.ask import AskRequest, AskResponse, UsageBody
+from ai_proxy.schemas.ask import AskRequest, AskResponse, outcome
 
 router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
 
@@ -30,7 +28,8 @@ async def ask(request: Request) -> Response:
     exchange, question = await open_exchange(request)
     async with UntilGone(request.receive, exchange):
         await state_of(request)["gateway"].complete(exchange, chat_request(question))
-    return Response(_answer(exchange).model_dump_json(), media_type="application/json")
+    answer = AskResponse(**outcome(exchange), finish_reason=exchange.finish_reason or "stop")
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 async def open_exchange(request: Request) -> tuple[Exchange, AskRequest]:
@@ -49,19 +48,3 @@ async def open_exchange(request: Request) -> tuple[Exchange, AskRequest]:
     )
     request.scope["exchange"] = exchange
     return exchange, question
-
-
-def _answer(exchange: Exchange) -> AskResponse:
-    usage = exchange.usage
-    return AskResponse(
-        id=UUID(exchange.id),
-        answer=exchange.answer,
-        model=exchange.model,
-        provider=exchange.provider,
-        mock=exchange.mock,
-        finish_reason=exchange.finish_reason or "stop",
-        usage=UsageBody(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated),
-        duration_ms=exchange.duration_ms,
-        created_at=datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
-        conversation_id=None if exchange.conversation_id is None else UUID(exchange.conversation_id),
-    )

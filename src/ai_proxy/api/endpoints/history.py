@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -11,8 +10,7 @@ from fastapi import APIRouter, Query
 from ai_proxy.api.dependencies import CurrentPrincipal, CurrentState
 from ai_proxy.api.openapi import errors
 from ai_proxy.core.exceptions import BadRequest
-from ai_proxy.core.types import Exchange
-from ai_proxy.schemas.ask import UsageBody
+from ai_proxy.schemas.ask import outcome
 from ai_proxy.schemas.history import HistoryItem, HistoryPage
 from ai_proxy.storage import history
 
@@ -33,7 +31,10 @@ async def list_history(
 ) -> HistoryPage:
     before = None if cursor is None else _decode(cursor)
     found = await history.page(state["database"], key_id=principal.key_id, before=before, limit=limit + 1)
-    items = [_item(exchange) for exchange in found[:limit]]
+    items = [
+        HistoryItem(**outcome(exchange), question=exchange.question, status=exchange.status, error=exchange.error)
+        for exchange in found[:limit]
+    ]
     return HistoryPage(items=items, next_cursor=_encode(items[-1].id) if len(found) > limit else None)
 
 
@@ -47,21 +48,3 @@ def _decode(cursor: str) -> str:
     except (ValueError, binascii.Error):
         message = "cursor: pass the next_cursor of another page, as it is."
         raise BadRequest(message, param="cursor") from None
-
-
-def _item(exchange: Exchange) -> HistoryItem:
-    usage = exchange.usage
-    return HistoryItem(
-        id=UUID(exchange.id),
-        question=exchange.question,
-        answer=exchange.answer,
-        model=exchange.model,
-        provider=exchange.provider,
-        mock=exchange.mock,
-        status=exchange.status,
-        error=exchange.error,
-        usage=UsageBody(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated),
-        duration_ms=exchange.duration_ms,
-        created_at=datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
-        conversation_id=None if exchange.conversation_id is None else UUID(exchange.conversation_id),
-    )
