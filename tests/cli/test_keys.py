@@ -34,3 +34,38 @@ def test_no_key_is_made_that_the_server_could_not_know(said, tmp_path):
     assert text.startswith("ai-proxy: the secret that the other keys were made with is not here")
     assert not (tmp_path / "data" / "secret").exists()
     assert re.findall(r"\S+$", said("keys", "list")[1], re.MULTILINE) == ["before"]
+
+
+def test_revoking_what_is_not_there_is_one_line(said):
+    assert said("keys", "revoke", "nonsense") == (
+        1,
+        "ai-proxy: There is no active key with the id nonsense: see 'ai-proxy keys list'.\n",
+    )
+
+
+def test_a_name_that_cannot_be_listed_is_one_line(said):
+    assert said("keys", "create", "red \x1b[31m") == (
+        1,
+        "ai-proxy: A key's name has 1 to 200 printable characters.\n",
+    )
+
+
+@pytest.mark.parametrize("verb", ["keys list", "keys create x", "db upgrade", "db current"])
+def test_a_database_that_cannot_be_used_is_one_line(said, tmp_path, verb):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.db").write_bytes(bytes(range(256)) * 64)
+
+    code, text = said(*verb.split())
+
+    assert code == 1
+    assert text.startswith("ai-proxy: DATABASE_URL: the database cannot be used: ")
+    assert len(text.splitlines()) == 1
+
+
+def test_a_wrong_setting_is_one_line(said, monkeypatch):
+    monkeypatch.setenv("AI_PROXY_SERVER__KEEP_ALIVE", "0")
+
+    code, text = said("keys", "list")
+
+    assert code == 1
+    assert text == "ai-proxy: AI_PROXY_SERVER__KEEP_ALIVE: Input should be greater than or equal to 1\n"

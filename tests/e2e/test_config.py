@@ -19,12 +19,9 @@ WRONG = [
     (SERVE, {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
     (SERVE, {"AI_PROXY_API_KEY": "a-short-canary"}, "AI_PROXY_API_KEY"),
     (SERVE, {"MOCK_MODE": "false"}, "MOCK_MODE"),
-    (SERVE, {"AI_PROXY_MOCK": "canary"}, "AI_PROXY_MOCK"),
     ((*SERVE, "--port", "-1"), {}, "PORT"),
-    (UVICORN, {"OPENAI_BASE_URL": "canary"}, "OPENAI_BASE_URL"),
     (UVICORN, {"AI_PROXY_API_KEY": "a-short-canary"}, "AI_PROXY_API_KEY"),
     (UVICORN, {"MOCK_MODE": "false"}, "MOCK_MODE"),
-    ((AI_PROXY, "keys", "list"), {"AI_PROXY_SERVER__KEEP_ALIVE": "0"}, "AI_PROXY_SERVER__KEEP_ALIVE"),
 ]
 
 
