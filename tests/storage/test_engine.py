@@ -1,6 +1,8 @@
 """The database's errors and its file, and what the history makes of rows."""
 
+import asyncio
 import shutil
+from contextlib import AsyncExitStack
 
 import pytest
 from sqlalchemy import text
@@ -123,3 +125,15 @@ async def test_commits_survive_the_process_and_readers_do_not_wait_for_writers(d
         ]
 
     assert found == ["wal", 1, 2000]
+
+
+async def test_readers_that_take_every_connection_do_not_keep_the_history_waiting(database):
+    async with AsyncExitStack() as readers:
+        for _ in range(5):
+            reader = await readers.enter_async_context(database.transaction())
+            await reader.execute(text("select count(*) from exchanges"))
+
+        async with asyncio.timeout(2):  # a place among the readers would be waited for longer
+            await history.add(database, [exchange("1")])
+
+    assert [row.id for row in await page(database)] == ["1"]
