@@ -14,6 +14,7 @@ import httpx2
 
 KEY = "the-tests-own-key-0123456789"
 AI_PROXY = str(Path(sys.executable).parent / "ai-proxy")
+_RELOADED = re.compile(rb".*reload: .*\n")
 
 
 def free_port() -> int:
@@ -33,6 +34,7 @@ class Service:
 
     def __init__(self, directory: Path, *, command: list[str] | None = None, **settings) -> None:
         self.directory = directory
+        self.process: subprocess.Popen | None = None
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = {"PORT": self.port, "AI_PROXY_API_KEY": KEY, "AI_PROXY_MOCK__LATENCY": 0, **settings}
@@ -46,6 +48,17 @@ class Service:
                 self.command, cwd=directory, env=environment(**self.settings), stdout=stdout, stderr=stderr
             )
         self.wait_until_it_answers()
+        return self
+
+    def configure(self, text: str) -> "Service":
+        """Write `ai-proxy.toml`. A running server reads it at once, and then knows nothing of any provider's health."""
+        (self.directory / "ai-proxy.toml").write_text(text)
+        if self.process is not None:
+            log = self.directory / "stdout"
+            before = log.stat().st_size
+            self.process.send_signal(signal.SIGHUP)
+            told = self.eventually(lambda: _RELOADED.findall(log.read_bytes()[before:]), pause=0.002)
+            assert b'"problems"' not in told[0]
         return self
 
     def wait_until_it_answers(self, seconds: float = 20) -> None:
@@ -93,12 +106,12 @@ class Service:
     def history(self, **query) -> list[dict]:
         return self.client.get("/api/history", params=query).raise_for_status().json()["items"]
 
-    def eventually(self, condition, seconds: float = 5):
+    def eventually(self, condition, seconds: float = 5, *, pause: float = 0.02):
         """The first true value of `condition()`."""
         give_up = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < give_up, "it did not come true"
-            time.sleep(0.02)
+            time.sleep(pause)
         return value
 
     def log(self) -> list[dict]:

@@ -13,9 +13,10 @@ Handler = Callable[["Connection"], Awaitable[None]]
 class Connection:
     """One request as it came in, and the way to answer it."""
 
-    def __init__(self, head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    body = b""
+
+    def __init__(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.head = head.decode("latin-1")
-        self.body = body
         self.reader = reader
         self.writer = writer
         self.closed_after: float | None = None
@@ -99,12 +100,8 @@ class Upstream:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    int(line.split(b":")[1])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length")
-                )
-                connection = Connection(head, await reader.readexactly(length), reader, writer)
+                connection = Connection(head, reader, writer)
+                connection.body = await reader.readexactly(int(connection.header("content-length") or 0))
                 self.connections.append(connection)
                 await self.handler(connection)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -157,6 +154,25 @@ def raw(data: bytes, *, then_close: bool = True) -> Handler:
 async def silence(connection: Connection) -> None:
     """Take the request and say nothing."""
     await connection.until_closed()
+
+
+def in_turn(*handlers: Handler) -> Handler:
+    """Each request is for the next handler, and all that are left for the last."""
+    left = list(handlers)
+
+    async def handle(connection: Connection) -> None:
+        await (left.pop(0) if len(left) > 1 else left[0])(connection)
+
+    return handle
+
+
+def answer(text: str = "pong") -> Handler:
+    """A good answer, as a stream to those who ask for one."""
+
+    async def handle(connection: Connection) -> None:
+        await (words if connection.json.get("stream") else completion)(text)(connection)
+
+    return handle
 
 
 def delta(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """The composition root: the one place that knows which part is built from which."""
 
 import gc
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,20 +12,21 @@ from fastapi_offline import FastAPIOffline
 from ai_proxy import __version__
 from ai_proxy.api import error_handlers, lifespan, openapi
 from ai_proxy.api.dependencies import State
+from ai_proxy.api.lifespan import on_hangup
 from ai_proxy.api.middleware import Requests
 from ai_proxy.api.routers import ROUTERS
 from ai_proxy.core import logging
-from ai_proxy.core.config import Settings, load_settings
+from ai_proxy.core.config import Settings, load_settings, read_settings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Turn
+from ai_proxy.core.types import KeptAnswer, Turn
 from ai_proxy.gateway.auth import KeyRing
+from ai_proxy.gateway.idempotency import Idempotency
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.recorder import Recorder
-from ai_proxy.gateway.routing import Router
-from ai_proxy.providers import build_providers
+from ai_proxy.gateway.routes import Routes
 from ai_proxy.providers.http import Http
 from ai_proxy.services import setup
-from ai_proxy.storage import history, keys
+from ai_proxy.storage import history, idempotency, keys
 from ai_proxy.storage.engine import Database
 
 
@@ -62,25 +64,33 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
     """Build every part, bottom layer first; close them in reverse."""
     async with (
         Database(settings.database_url, directory=settings.data_directory) as database,
-        Http(settings.upstream) as http,
+        Http() as http,
         Recorder(partial(history.add, database), settings.recorder) as recorder,
     ):
         server_secret = await setup.prepare(settings, database)
-        router = Router(build_providers(settings, http), default_model=settings.default_model)
 
         async def earlier(key_id: str, conversation_id: str) -> Sequence[Turn]:
             return await history.earlier(database, key_id, conversation_id, budget=settings.conversation_budget)
 
-        _watch(metrics, recorder)
-        _settle_memory()
-        yield State(
-            gateway=Gateway(router, recorder, earlier, metrics),
-            keyring=KeyRing(partial(keys.find, database), secret=server_secret, given=settings.given_key),
-            recorder=recorder,
-            database=database,
-            metrics=metrics,
-            server=settings.server,
-        )
+        async def kept(key_id: str, key: str) -> KeptAnswer | None:
+            return await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
+
+        gateway = Gateway(recorder, earlier, metrics, settings.cache)
+        async with Routes(gateway, http) as routes:
+            await routes.use(settings)
+            again = partial(read_settings, host=settings.host, port=settings.port)
+            with on_hangup(partial(routes.reload, again)):
+                _watch(metrics, recorder)
+                _settle_memory()
+                yield State(
+                    gateway=gateway,
+                    idempotency=Idempotency(kept),
+                    keyring=KeyRing(partial(keys.find, database), secret=server_secret, given=settings.given_key),
+                    recorder=recorder,
+                    database=database,
+                    metrics=metrics,
+                    server=settings.server,
+                )
 
 
 def _watch(metrics: Metrics, recorder: Recorder) -> None:

@@ -16,6 +16,9 @@ VERBS = {
     "keys revoke": "ai-proxy keys revoke 01",
     "db upgrade": "ai-proxy db upgrade",
     "db current": "ai-proxy db current",
+    "config check": "ai-proxy config check && ai-proxy serve",
+    "config show": "ai-proxy config show --json",
+    "config explain": "ai-proxy config explain gpt-6-luna",
 }
 
 
@@ -32,7 +35,7 @@ def test_every_verb_has_help_with_an_example(verb, example):
     assert example in text.partition("Usage")[2].partition("\n")[2]
 
 
-@pytest.mark.parametrize("group", ["", "keys", "db"])
+@pytest.mark.parametrize("group", ["", "keys", "db", "config"])
 def test_a_group_alone_shows_its_verbs(group):
     _, text = said(*group.split())
 

@@ -1,6 +1,10 @@
 """`ai-proxy keys …`, where a process of its own would show no more."""
 
 import re
+import sqlite3
+import threading
+import time
+from contextlib import closing
 
 import pytest
 from typer.testing import CliRunner
@@ -60,6 +64,23 @@ def test_a_database_that_cannot_be_used_is_one_line(said, tmp_path, verb):
     assert code == 1
     assert text.startswith("ai-proxy: DATABASE_URL: the database cannot be used: ")
     assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["keys create x", "db upgrade"])
+def test_a_lock_that_lasts_longer_than_one_try_is_waited_for(said, tmp_path, verb):
+    (tmp_path / "data").mkdir()
+    with closing(sqlite3.connect(tmp_path / "data" / "x.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("pragma journal_mode = wal")
+        other.execute("begin immediate")
+        release = threading.Timer(2.3, other.execute, ["rollback"])
+        release.start()
+        began = time.monotonic()
+
+        code, text = said(*verb.split())
+
+        release.join()
+    assert code == 0, text
+    assert time.monotonic() - began > 2.2
 
 
 def test_a_wrong_setting_is_one_line(said, monkeypatch):

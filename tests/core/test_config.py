@@ -1,4 +1,4 @@
-"""Settings: what the environment and .env say, and what becomes of wrong values."""
+"""Settings: what the environment, .env and ai-proxy.toml say, and what becomes of wrong values."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,12 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
-from ai_proxy.core.config import Settings, load_settings
+from ai_proxy.core.catalog import ModelSettings, Price, ProviderSettings, TargetSettings
+from ai_proxy.core.config import Settings, load_settings, read_settings
+from ai_proxy.core.sources import ConfigurationError
 
-DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "settings.md"
 
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
@@ -22,6 +25,12 @@ def given(monkeypatch):
             monkeypatch.setenv(name, str(value))
 
     return given
+
+
+@pytest.fixture
+def written():
+    """Writes ai-proxy.toml."""
+    return Path("ai-proxy.toml").write_text
 
 
 def refusal() -> str:
@@ -61,7 +70,7 @@ def test_reads_a_file_of_the_working_directory():
     settings = load_settings()
 
     assert (settings.port, settings.server.keep_alive) == (9001, 9)
-    assert settings.openai_api_key == SecretStr("sk-from-a-file")
+    assert settings.resolved_providers()["openai"].api_keys == (SecretStr("sk-from-a-file"),)
 
 
 def test_the_environment_comes_before_the_file(given):
@@ -77,6 +86,102 @@ def test_what_is_given_to_the_command_comes_before_the_environment(given):
     given(PORT=9002)
 
     assert load_settings(port=9003).port == 9003
+
+
+# The file
+
+
+def test_reads_ai_proxy_toml_of_the_working_directory(written):
+    written("port = 9001\ndefault_model = 'small'\n[upstream]\ntotal_timeout = 7.5\n[cache]\nttl = 60\n")
+
+    settings = load_settings()
+
+    assert (settings.port, settings.default_model) == (9001, "small")
+    assert (settings.upstream.total_timeout, settings.upstream.idle_timeout) == (7.5, 60)
+    assert (settings.cache.ttl, settings.cache.coalesce) == (60, False)
+
+
+def test_the_environment_and_dotenv_come_before_the_file(given, written):
+    written("port = 9001\nhost = '::1'\nmock_mode = true\n[upstream]\ntotal_timeout = 7\nidle_timeout = 8\n")
+    Path(".env").write_text("HOST=::2\nAI_PROXY_UPSTREAM__TOTAL_TIMEOUT=9\n")
+    given(PORT=9002)
+
+    settings = load_settings()
+
+    assert (settings.port, settings.host, settings.mock_mode) == (9002, "::2", True)
+    assert (settings.upstream.total_timeout, settings.upstream.idle_timeout) == (9, 8)
+
+
+def test_another_file_is_read_where_a_variable_says_so(given, tmp_path):
+    (tmp_path / "other.toml").write_text("port = 9003\n")
+    Path("ai-proxy.toml").write_text("this is not read")
+    given(AI_PROXY_CONFIG=tmp_path / "other.toml")
+
+    assert load_settings().port == 9003
+
+
+def test_a_file_that_is_named_must_exist(given):
+    given(AI_PROXY_CONFIG="nowhere.toml")
+
+    assert refusal() == "ai-proxy: AI_PROXY_CONFIG: nowhere.toml cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("port = 1\nport 2\n", "ai-proxy.toml:2: Expected '=' after a key in a key/value pair"),
+        ("prot = 1\n", "ai-proxy.toml:1: prot: there is no such setting: is it port?"),
+        ("\nconfig = 'x'\n", "ai-proxy.toml:2: config: only the variable AI_PROXY_CONFIG can say that"),
+        ("\n\nport = 70000\n", "ai-proxy.toml:3: port: Input should be less than or equal to 65535"),
+        (
+            "[upstream]\n\ntotal_timeout = 0\n",
+            "ai-proxy.toml:3: upstream.total_timeout: Input should be greater than 0",
+        ),
+        ("upstream.total_timeout = 0\n", "ai-proxy.toml:1: upstream.total_timeout: Input should be greater than 0"),
+        ("[upstream]\nretries = 1\n", "ai-proxy.toml:2: upstream.retries: Extra inputs are not permitted"),
+        ("\nproviders = 1\n", "ai-proxy.toml:2: providers: Input should be a valid dictionary"),
+        ("[models.a]\n", "ai-proxy.toml:1: models.a.targets: Field required"),
+        ("[models.'a.b']\n\ntargets = ['x']\n", "ai-proxy.toml:3: models.a.b.targets.1: must be 'provider/model'"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_one_line_that_names_its_line(written, text, line):
+    written(text)
+
+    assert refusal() == f"ai-proxy: {line}"
+
+
+def test_a_file_that_is_not_utf_8_is_one_line():
+    Path("ai-proxy.toml").write_bytes(b"host = '\xff'\n")
+
+    assert refusal() == "ai-proxy: ai-proxy.toml: is not UTF-8 text, at byte 8"
+
+
+def test_a_wrong_variable_is_named_even_where_the_file_has_a_good_value(given, written):
+    written("port = 9001\n[upstream]\ntotal_timeout = 5\n")
+    given(AI_PROXY_UPSTREAM__TOTAL_TIMEOUT="never")
+
+    assert refusal().startswith("ai-proxy: AI_PROXY_UPSTREAM__TOTAL_TIMEOUT: ")
+
+
+def test_a_wrong_option_of_a_command_is_not_blamed_on_the_file(written):
+    written("port = 9001\n")
+
+    with pytest.raises(SystemExit, match=r"^ai-proxy: PORT: Input should be greater than or equal to 0$"):
+        load_settings(port=-1)
+
+
+def test_settings_can_be_read_again_without_an_exit(written):
+    written("port = 'http'\nhost = 3\n")
+
+    with pytest.raises(ConfigurationError) as raised:
+        read_settings()
+    written("port = 9001\n")
+
+    assert [problem.where for problem in raised.value.problems] == ["ai-proxy.toml:2: host", "ai-proxy.toml:1: port"]
+    assert read_settings().port == 9001
+
+
+# The mock
 
 
 @pytest.mark.parametrize(
@@ -205,7 +310,7 @@ def test_every_wrong_value_has_a_line_of_its_own(given):
 def test_a_file_that_is_not_text_is_one_line():
     Path(".env").write_bytes(b"PORT=1\n\xff\xfe\n")
 
-    assert re.fullmatch(r"ai-proxy: \.env cannot be read: .*", refusal())
+    assert re.fullmatch(r"ai-proxy: \.env: cannot be read: .*", refusal())
 
 
 @pytest.mark.parametrize(
@@ -241,14 +346,14 @@ def documented() -> dict[str, str]:
 
 
 def existing(model: type[BaseModel] = Settings, prefix: str = "AI_PROXY_") -> dict[str, object]:
-    """Every setting as its environment variable, with its default."""
+    """Every setting that one variable holds, with its default."""
     found: dict[str, object] = {}
     for name, field in model.model_fields.items():
         variable = field.validation_alias or f"{prefix}{name}".upper()
         assert isinstance(variable, str)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= existing(field.annotation, f"{variable}__")
-        else:
+        elif field.default != {}:
             assert field.default is not PydanticUndefined, f"{variable} has no default"
             found[variable] = field.default
     return found
@@ -260,6 +365,10 @@ def shown(default: object) -> set[str]:
         return {"(unset)"}
     if isinstance(default, bool):
         return {str(default).lower()}
+    if default == ():
+        return {"(none)"}
+    if default is PydanticUndefined:
+        return {"(must be set)"}
     return {str(default)}
 
 
@@ -277,3 +386,43 @@ def test_every_documented_default_is_the_real_one():
     }
 
     assert wrong == {}
+
+
+# The tables of the file, which no single variable holds.
+
+
+def keys_of(table: str) -> dict[str, str]:
+    """The rows under a heading: the key, and its default."""
+    [section] = re.findall(rf"^### `{re.escape(table)}`\n(.*?)(?=^##|\Z)", DOCS.read_text(), re.DOTALL | re.MULTILINE)
+    return dict(re.findall(r"^\| `([a-z_]+)` \| (.*?) \|", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("table", "model"),
+    [
+        ("[providers.NAME]", ProviderSettings),
+        ("[models.NAME]", ModelSettings),
+        ("targets", TargetSettings),
+        ("price", Price),
+    ],
+)
+def test_every_key_of_a_table_is_documented_with_its_default(table, model):
+    rows = keys_of(table)
+
+    assert set(rows) == set(model.model_fields)
+    assert [
+        name for name, field in model.model_fields.items() if rows[name].strip("`") not in shown(field.default)
+    ] == []
+
+
+def test_the_example_file_is_in_order_with_and_without_its_comments(given, written):
+    text = (ROOT / "ai-proxy.example.toml").read_text()
+    given(OPENAI_API_KEY="sk-1", OPENAI_API_KEY_2="sk-2", ANTHROPIC_API_KEY="sk-3")
+
+    as_it_stands = written(text) and read_settings()
+    written(re.sub(r"^#(?=[a-z\[{])", "", text, flags=re.MULTILINE))
+    uncommented = read_settings()
+
+    assert list(as_it_stands.resolved_providers()) == ["openai", "anthropic"]
+    assert list(uncommented.resolved_providers()) == ["openai", "anthropic", "ollama"]
+    assert uncommented.default_model == "fast"

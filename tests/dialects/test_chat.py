@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_proxy.core.types import Turn, Usage
-from ai_proxy.dialects.chat import ChatRequest, ProviderFault, estimate, read_chunk, read_completion, read_fault
+from ai_proxy.core.types import Usage
+from ai_proxy.dialects.chat import ProviderFault, estimate, read_chunk, read_completion, read_fault
 
-MESSAGES = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Why?"}]
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -28,48 +27,6 @@ def fault_of(read, body: bytes) -> ProviderFault:
     with pytest.raises(ProviderFault) as caught:
         read(body)
     return caught.value
-
-
-# Requests.
-
-
-def test_a_request_is_written_with_its_options():
-    request = ChatRequest(MESSAGES, {"temperature": 0.5})
-
-    body = json.loads(request.payload("big", stream=False))
-
-    assert body == {"model": "big", "messages": MESSAGES, "temperature": 0.5}
-
-
-def test_a_stream_is_asked_to_count():
-    body = json.loads(ChatRequest(MESSAGES).payload("big", stream=True))
-
-    assert body == {
-        "model": "big",
-        "messages": MESSAGES,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-
-
-def test_earlier_exchanges_come_before_the_question_and_after_the_instructions():
-    request = ChatRequest(MESSAGES, {"temperature": 0.5}).after([Turn("1?", "1!"), Turn("2?", "2!")])
-
-    assert [message["content"] for message in request.messages] == ["Be short.", "1?", "1!", "2?", "2!", "Why?"]
-    assert [message["role"] for message in request.messages] == ["system", *["user", "assistant"] * 2, "user"]
-    assert request.options == {"temperature": 0.5}
-
-
-def test_a_request_is_not_changed_by_what_came_before():
-    request = ChatRequest(MESSAGES)
-
-    request.after([Turn("1?", "1!")])
-
-    assert request == ChatRequest(MESSAGES)
-
-
-def test_the_characters_of_all_messages_are_counted():
-    assert ChatRequest(MESSAGES).characters() == len("Be short.") + len("Why?")
 
 
 # Answers.
@@ -114,7 +71,7 @@ def test_the_first_choice_is_the_answer():
     [
         *(b"", b"null", b"[]", b"{}", b"5", b'"pong"', b"<html>", answer()[:-1], answer() + b"x", b"[" * 100_000),
         *(answer(choices=choices) for choices in (None, [], {}, [None], [{}], [{"message": None}], "x")),
-        *(answer(choices=[{"message": {"content": content}}]) for content in (5, [], {"x": 1}, True)),
+        *(answer(choices=[{"message": {"content": content}}]) for content in (5, [5], {"x": 1}, True)),
         answer(choices=[{"message": {"content": "x"}, "finish_reason": 5}]),
         b'{"choices": [{"message": {"content": "\xff"}}]}',
         b'{"choices": [{"message": {"content": "\\ud800"}}]}',
@@ -135,11 +92,11 @@ def test_a_chunk_is_read():
     read = read_chunk(data)
 
     assert (read.data, read.text, read.finish_reason, read.usage) == (data, "pong", None, None)
-    assert read.bears_content
+    assert read.content
 
 
 @pytest.mark.parametrize(
-    ("choices", "text", "finish_reason", "bears_content"),
+    ("choices", "text", "finish_reason", "content"),
     [
         ([], "", None, False),
         ([{"delta": {}}], "", None, False),
@@ -149,29 +106,36 @@ def test_a_chunk_is_read():
         ([{"delta": {"content": "pong"}, "finish_reason": ""}], "pong", None, True),
         ([{"delta": {"content": "pong"}, "finish_reason": "stop"}], "pong", "stop", True),
         ([{"delta": {}, "finish_reason": "length"}], "", "length", True),
-        ([{"delta": {"tool_calls": [{"index": 0}]}}], "", None, False),
-        ([{"delta": {"reasoning_content": "hm"}}], "", None, False),
-        ([{"index": 7, "delta": {"content": "pong"}, "logprobs": {}}], "pong", None, True),
+        ([{"delta": {"tool_calls": [{"index": 0}]}}], "", None, True),
+        ([{"delta": {"reasoning_content": "hm"}}], "", None, True),
+        ([{"delta": {"reasoning": "hm"}}], "", None, True),
+        ([{"delta": {"refusal": "no"}}], "", None, True),
+        ([{"delta": {"content": "", "tool_calls": [], "refusal": None, "reasoning": ""}}], "", None, False),
+        ([{"delta": {"content": [{"type": "text", "text": "pong"}, {"type": "thinking"}]}}], "pong", None, True),
+        ([{"delta": None}], "", None, False),
+        ([{"index": 0, "delta": {"content": "pong"}, "logprobs": {}}], "pong", None, True),
+        ([{"index": 1, "delta": {"content": "pong"}}], "", None, True),
     ],
 )
-def test_a_chunk_may_lack_almost_everything(choices, text, finish_reason, bears_content):
+def test_a_chunk_may_lack_almost_everything(choices, text, finish_reason, content):
     read = read_chunk(chunk(choices=choices))
 
-    assert (read.text, read.finish_reason, read.bears_content) == (text, finish_reason, bears_content)
+    assert (read.text, read.finish_reason, read.content) == (text, finish_reason, content)
 
 
 def test_the_last_chunk_has_the_count_and_no_choice():
     read = read_chunk(chunk(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 4}))
 
     assert read.usage == Usage(3, 4)
-    assert not read.bears_content
+    assert read.usage_only
+    assert not read.content
 
 
 @pytest.mark.parametrize(
     "data",
     [
         *(b"", b"null", b"[]", b"5", b"[DONE]", b"{oops", chunk()[:-1], b"[" * 100_000),
-        *(chunk(choices=choices) for choices in (None, {}, [None], [{"delta": None}], [{"delta": {"content": 5}}])),
+        *(chunk(choices=choices) for choices in (None, {}, [None], [{"delta": 5}], [{"delta": {"content": 5}}])),
         b'{"choices": [{"delta": {"content": "\xff"}}]}',
     ],
 )

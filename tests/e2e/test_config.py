@@ -19,6 +19,8 @@ WRONG = [
     (SERVE, {"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
     (SERVE, {"AI_PROXY_API_KEY": "a-short-canary"}, "AI_PROXY_API_KEY"),
     (SERVE, {"MOCK_MODE": "false"}, "MOCK_MODE"),
+    (SERVE, {"AI_PROXY_CONFIG": "nowhere.toml"}, "AI_PROXY_CONFIG"),
+    ((AI_PROXY, "config", "check"), {"PORT": "99999"}, "PORT"),
     ((*SERVE, "--port", "-1"), {}, "PORT"),
     (UVICORN, {"AI_PROXY_API_KEY": "a-short-canary"}, "AI_PROXY_API_KEY"),
     (UVICORN, {"MOCK_MODE": "false"}, "MOCK_MODE"),

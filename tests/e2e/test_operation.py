@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ from ai_proxy.schemas.error import ErrorResponse
 from ai_proxy.schemas.history import HistoryPage
 from ai_proxy.storage import schema
 from ai_proxy.storage.tables import Table
-from tests.service import AI_PROXY, KEY, environment, free_port
+from tests.service import AI_PROXY, KEY, environment, free_port, read_all
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -76,6 +77,50 @@ def test_metrics_count_requests_calls_and_tokens(mocked):
     assert after["process_resident_memory_bytes"] > 0
 
 
+def test_metrics_count_connections_that_were_refused(start):
+    service = start(
+        AI_PROXY_SERVER__MAX_CONNECTIONS=2,
+        AI_PROXY_SERVER__HEADER_TIMEOUT=1,
+        AI_PROXY_SERVER__MAX_HEADER_BYTES=1024,
+        AI_PROXY_SERVER__MAX_BODY_BYTES=1024,
+    )
+    service.client.close()
+
+    def refused(data: bytes) -> bytes:
+        with service.raw(data) as connection:
+            return read_all(connection)[:12]
+
+    invalid = refused(b"nonsense\r\n\r\n")
+    long = refused(b"GET /livez HTTP/1.1\r\nx: " + b"a" * 2000 + b"\r\n\r\n")
+    slow = refused(b"GET /livez HTTP/1.1\r\n")
+    with service.raw(), service.raw():
+        too_many = refused(b"")
+    service.client = service.client_with(KEY)
+    found = service.eventually(lambda: _refused(service, 4))
+
+    assert [invalid, long, slow, too_many] == [b"HTTP/1.1 %d" % status for status in (400, 431, 408, 503)]
+    assert found.pop("unavailable") >= 1  # more if the two were still there when it was asked
+    assert found == {"invalid_request": 1, "headers_too_large": 1, "request_timeout": 1}
+
+
+def _refused(service, least: int) -> dict[str, float] | None:
+    """Refused connections by code, when there are at least so many."""
+    text = service.client.get("/metrics").text
+    found = re.findall(r'^aiproxy_refused_connections_total{code="(\w+)"} (\S+)$', text, re.MULTILINE)
+    return {code: float(number) for code, number in found} if len(found) >= least else None
+
+
+def test_a_server_may_open_as_many_files_as_the_system_allows(start):
+    command = ["sh", "-c", f"ulimit -Sn 100 && ulimit -Hn 1000 && exec {AI_PROXY} serve"]
+
+    service = start(command=command, AI_PROXY_SERVER__MAX_CONNECTIONS=500)
+    limits = resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE)
+
+    [warning] = [line for line in service.log() if "files" in line["message"]]
+    assert limits == (1000, 1000)
+    assert (warning["level"], warning["limit"], warning["needed"]) == ("warning", 1000, 1100)
+
+
 def test_metrics_name_no_key_and_no_path_of_a_client(mocked):
     mocked.client.get("/path-of-a-client")
     mocked.ask("ping", model="model-of-a-client")
@@ -110,6 +155,16 @@ def test_the_description_is_complete(mocked):
         "/api/ask",
         "/api/streaming",
         "/api/history",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/moderations",
+        "/v1/models",
+        "/v1/models/{model}",
+        "/v1/responses",
+        "/v1/responses/{response_id}",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
         "/livez",
         "/readyz",
         "/metrics",

@@ -184,6 +184,25 @@ async def test_no_more_known_keys_are_remembered_than_there_is_room_for():
     assert keys.questions == 12
 
 
+async def test_the_keys_that_are_asked_for_most_are_the_last_to_be_forgotten():
+    names = [f"user {number}" for number in range(10)]
+    keys = Keys("busy", *names, "one too many")
+    keyring = ring(keys, size=11, ttl=0.2)
+    await keyring.authenticate("busy")
+    for name in names:
+        await keyring.authenticate(name)
+    await asyncio.sleep(0.21)
+    await keyring.authenticate("busy")
+    await keyring.authenticate("one too many")
+    keys.away = True
+
+    still_known = await keyring.authenticate("busy")
+    with pytest.raises(DatabaseUnavailable):
+        await keyring.authenticate("user 0")
+
+    assert still_known.name == "busy"
+
+
 async def test_a_known_key_goes_on_working_while_the_database_is_away():
     keys = Keys("alice")
     keyring = ring(keys, ttl=0.02)

@@ -5,6 +5,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from ai_proxy.core.config import RecorderSettings
 from ai_proxy.core.exceptions import DatabaseUnavailable, HistoryFull
@@ -302,3 +303,29 @@ async def test_after_an_outage_answers_wait_for_their_commit_again(disk):
 
     assert waiting
     assert sorted(disk.rows) == ["after", "also during", "during"]
+
+
+async def test_a_write_that_does_not_break_off_is_left_alone_and_the_log_says_so(disk):
+    writing = asyncio.Event()
+
+    async def write(_) -> None:
+        writing.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await disk.open.wait()  # its clean-up hangs as well
+
+    disk.open.clear()
+    with capture_logs() as log:
+        async with Recorder(write, settings(), closing_time=0.05) as recorder:
+            put(recorder, "hanging")
+            await writing.wait()
+            began = time.monotonic()
+    waited = time.monotonic() - began
+    disk.open.set()
+
+    assert 1 <= waited < 3
+    assert [line["event"] for line in log] == [
+        "history: records lost at shutdown",
+        "history: the last write does not break off, and is left alone",
+    ]

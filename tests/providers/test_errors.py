@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from ai_proxy.core.exceptions import (
     BadUpstreamResponse,
+    ContentFiltered,
+    ContextLengthExceeded,
     ProviderAuth,
     ProviderQuota,
     UpstreamOverloaded,
@@ -158,6 +160,97 @@ def test_no_retry_after_is_outside_its_bounds(header):
     seconds = parse_retry_after(header)
 
     assert seconds is None or 0 <= seconds <= A_DAY
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens."),
+        (400, "Your input exceeds the context window of this model. Please adjust your input and try again."),
+        (400, "prompt is too long: 209303 tokens > 200000 maximum"),
+        (400, "input length and `max_tokens` exceed context limit: 174167 + 64000 > 200000, decrease input length"),
+        (400, "Input is too long for requested model."),
+        (400, "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576)."),
+        (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens."),
+        (400, "Prompt contains 40000 tokens, too large for model with 32768 maximum context length"),
+        (400, "too many tokens: size limit exceeded by 19296 tokens. Try using shorter or fewer inputs."),
+        (400, "Please reduce the length of the messages or completion."),
+        (400, "length of prompt_tokens (163280) must be less than max_seq_len (32768)."),
+        (400, "the request exceeds the available context size. try increasing the context size"),
+        (413, "Input length (265330) exceeds model's maximum context length (262144)."),
+        (422, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens"),
+    ],
+)
+def test_a_request_that_is_too_long_is_known_by_the_words_of_many_providers(status, message):
+    error = rejection("openai", status, ProviderFault(message, code="invalid_request_error"))
+
+    assert type(error) is ContextLengthExceeded
+    assert (error.status, error.code, error.upstream_status) == (400, "context_length_exceeded", status)
+    assert message[:30] in error.message
+
+
+@pytest.mark.parametrize("code", ["context_length_exceeded", "exceed_context_size_error"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_request_that_is_too_long_is_known_by_its_code(status, code):
+    error = rejection("openai", status, ProviderFault("", code=code))
+
+    assert type(error) is ContextLengthExceeded
+    assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [
+        (400, ProviderFault("The response was filtered", code="content_filter")),
+        (400, ProviderFault("The prompt triggered our content management policy.")),
+        (400, ProviderFault("Output blocked by content filtering policy")),
+        (403, ProviderFault('openai/gpt-4 requires moderation. Your input was flagged for "violence".')),
+        (403, ProviderFault("Content violates usage guidelines.")),
+    ],
+)
+def test_what_a_content_filter_refuses_is_no_doubt_about_any_key(status, fault):
+    error = rejection("openrouter", status, fault)
+
+    assert type(error) is ContentFiltered
+    assert (error.status, error.code, error.upstream_status) == (400, "content_filter", status)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "API key not valid. Please pass a valid API key.", ProviderAuth),
+        (400, "max_tokens is too large: 99999. This model supports at most 16384.", UpstreamRejected),
+        (400, "Invalid value for 'content': expected a string.", UpstreamRejected),
+        (404, "The prompt is too long", UpstreamRejected),
+        (429, "Too many tokens, please wait before trying again.", UpstreamRateLimited),
+        (403, "You may not use this model.", ProviderAuth),
+        (503, "maximum context length", UpstreamOverloaded),
+    ],
+)
+def test_other_words_are_not_mistaken_for_those(status, message, kind):
+    assert type(rejection("gemini", status, ProviderFault(message))) is kind
+
+
+def test_an_overloaded_provider_that_does_not_say_how_long_makes_clients_wait_all_the_same():
+    error = rejection("openai", 503, FAULT)
+
+    assert (error.wait, error.retry_after) == (None, 5.0)
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+def test_the_wait_that_a_provider_asks_for_is_kept(status):
+    error = rejection("openai", status, FAULT, retry_after="7")
+
+    assert (error.wait, error.retry_after) == (7.0, 7.0)
+
+
+@given(st.text(alphabet="exceds context length", max_size=3000))
+def test_no_message_takes_long_to_be_understood(message):
+    started = time.perf_counter()
+
+    rejection("openai", 400, ProviderFault(message))
+
+    assert time.perf_counter() - started < 0.2
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,50 @@
 """The client towards providers, against a provider on real sockets: waits that the API cannot show quickly."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
-from pydantic import SecretStr
 from yarl import URL
 
-from ai_proxy.core.config import UpstreamSettings
-from ai_proxy.core.exceptions import UpstreamRateLimited, UpstreamTimeout
-from ai_proxy.dialects.chat import ChatRequest
-from ai_proxy.providers.http import Http
+from ai_proxy.core.config import read_settings
+from ai_proxy.core.exceptions import PoolFull, UpstreamRateLimited, UpstreamTimeout
+from ai_proxy.core.resolved import ResolvedProvider
+from ai_proxy.core.types import Limits
+from ai_proxy.dialects.call import of
+from ai_proxy.providers.deadline import Deadline, Expired
+from ai_proxy.providers.http import Channel, Http
 from ai_proxy.providers.openai import OpenAI
 from tests.upstream import Upstream, delta, stream
 
 pytestmark = pytest.mark.anyio
 
 
-async def read_slowly(settings: UpstreamSettings, url: URL) -> None:
+def provider_at(url: str) -> ResolvedProvider:
+    settings = read_settings(providers={"up": {"base_url": url}}, mock_mode=False)
+    return settings.resolved_providers()["up"]
+
+
+@contextlib.asynccontextmanager
+async def channel():
+    async with Http() as http:
+        yield http.channel("up", max_connections=1, pool_timeout=0.1)
+
+
+async def read_slowly(limits: Limits, url: URL) -> None:
     """Take an answer more slowly than it comes."""
-    async with Http(settings) as http, http.post("slow", url, b"{}", {}) as reply:
-        async for _ in reply.blocks():
+    async with channel() as up, up.request("POST", url, {}, limits, b"{}") as reply:
+        while await reply.block():
             await asyncio.sleep(0.1)
 
 
 async def test_the_total_limit_holds_even_if_there_is_always_something_to_read():
-    settings = UpstreamSettings(total_timeout=0.5)
     with Upstream() as upstream:
         upstream.handler = stream(*[part for _ in range(500) for part in (delta("word"), 0.01)])
         began = time.monotonic()
 
         with pytest.raises(UpstreamTimeout) as caught:
-            await read_slowly(settings, URL(upstream.url))
+            await read_slowly(Limits(total=0.5), URL(upstream.url))
 
     assert caught.value.code == "upstream_timeout_total"
     assert time.monotonic() - began < 3
@@ -47,10 +60,61 @@ async def test_a_refusal_whose_words_do_not_come_is_passed_on_without_them():
         upstream.handler = stalled
         began = time.monotonic()
 
-        async with Http(UpstreamSettings()) as http:
-            provider = OpenAI("up", base_url=upstream.url, api_key=SecretStr("k"), default_model="m", http=http)
+        async with channel() as up:
+            provider = OpenAI(provider_at(upstream.url), "k", up)
+            call = of("chat", {"messages": [{"role": "user", "content": "ping"}]}, question="ping")
             with pytest.raises(UpstreamRateLimited) as caught:
-                await provider.complete(ChatRequest([{"role": "user", "content": "ping"}]), "m")
+                await provider.complete(call, "m", Limits())
 
     assert caught.value.retry_after == 7
     assert time.monotonic() - began < 10  # the limit of silence is a minute
+
+
+async def test_a_provider_whose_slots_are_taken_leaves_the_others_theirs():
+    async def hang(connection):
+        await connection.until_closed()
+
+    with Upstream() as hung, Upstream() as well:
+        hung.handler = hang
+        async with Http() as http:
+            first = http.channel("first", max_connections=1, pool_timeout=0.1)
+            second = http.channel("second", max_connections=1, pool_timeout=0.1)
+            waiting = asyncio.create_task(read(first, hung.url))
+            await asyncio.sleep(0.1)
+
+            with pytest.raises(PoolFull) as refused:
+                await read(first, hung.url)
+            answered = await read(second, well.url)
+            waiting.cancel()
+
+    assert refused.value.retry_after == 1
+    assert b"choices" in answered
+
+
+async def read(up: Channel, url: str) -> bytes:
+    async with up.request("POST", URL(url), {}, Limits(), b"{}") as reply:
+        return await reply.read()
+
+
+async def test_a_wait_is_given_up_at_its_time_and_the_next_one_has_its_own():
+    deadline = Deadline()
+    clock = asyncio.get_running_loop().time
+
+    with pytest.raises(Expired):
+        await deadline.wait(asyncio.sleep(5), clock() + 0.05)
+    assert await deadline.wait(asyncio.sleep(0.1, "there"), clock() + 5) == "there"
+    with pytest.raises(Expired):
+        await deadline.wait(asyncio.sleep(5), clock() + 0.05)
+    deadline.close()
+
+
+async def test_who_is_cancelled_while_waiting_is_cancelled():
+    deadline = Deadline()
+    task = asyncio.create_task(deadline.wait(asyncio.sleep(5), asyncio.get_running_loop().time() + 5))
+    await asyncio.sleep(0.01)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    deadline.close()

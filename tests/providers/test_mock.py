@@ -1,7 +1,14 @@
-"""The provider that needs no network, through the API."""
+"""The provider that needs no network, through the API and by itself."""
+
+import json
 
 import pytest
 
+from ai_proxy.core.config import MockSettings
+from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamRateLimited, UpstreamRejected
+from ai_proxy.core.types import Limits, Usage
+from ai_proxy.dialects import call
+from ai_proxy.providers.mock import Mock
 from tests.outcome import (
     ASK,
     EITHER_WAY,
@@ -117,3 +124,125 @@ def test_a_cut_stream_ends_in_an_error_event_after_half_of_its_words(mocked):
     assert error == failure("upstream_stream_truncated", provider="mock")
     assert text == "This is a mock answer, no "
     assert recorded(mocked) == failed("upstream_stream_truncated", text, (1, 7, True))
+
+
+MOCK = Mock("mock", MockSettings(latency=0, token_delay=0))
+PING = {"messages": [{"role": "user", "content": "ping"}]}
+
+
+def parsed(dialect="chat", **body):
+    return call.parse(dialect, json.dumps(body).encode())
+
+
+async def completed(made, model="mock"):
+    return await MOCK.complete(made, model, Limits())
+
+
+async def chunks_of(made, model="mock"):
+    return [chunk async for chunk in MOCK.stream(made, model, Limits())]
+
+
+@pytest.mark.anyio
+async def test_what_is_read_of_an_answer_is_what_it_says():
+    completion = await completed(parsed(**PING))
+
+    assert (completion.text, completion.finish_reason) == (GREETING + "ping", "stop")
+    assert completion.usage == Usage(1, 12)
+    assert json.loads(completion.body)["model"] == "mock"
+
+
+@pytest.mark.anyio
+async def test_a_stream_ends_with_a_reason_and_then_the_usage():
+    *_, finish, usage = await chunks_of(parsed(**PING))
+
+    assert (finish.finish_reason, finish.content) == ("stop", True)
+    assert (usage.usage_only, usage.usage) == (True, Usage(1, 12))
+
+
+@pytest.mark.anyio
+async def test_the_chunk_with_the_role_bears_no_content():
+    first, second, *_ = await chunks_of(parsed(**PING))
+
+    assert (first.content, second.content, second.text) == (False, True, "This ")
+
+
+@pytest.mark.anyio
+async def test_the_same_request_has_the_same_bytes():
+    assert (await completed(parsed(**PING))).body == (await completed(parsed(**PING))).body
+
+
+@pytest.mark.anyio
+async def test_a_cut_stream_of_a_tool_call_breaks_off_in_its_arguments():
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"minLength": 200}}}}}
+
+    stream = MOCK.stream(parsed(**PING, tools=[tool], tool_choice="required"), "mock/cut", Limits())
+    role, start, *_ = [await anext(stream) for _ in range(10)]
+
+    assert (role.content, start.content) == (False, True)
+    with pytest.raises(StreamTruncated):
+        await anext(stream)
+
+
+@pytest.mark.anyio
+async def test_names_of_models_that_fail_may_come_without_the_prefix():
+    with pytest.raises(UpstreamRateLimited):
+        await completed(parsed(**PING), "error-429")
+    with pytest.raises(BadUpstreamResponse):
+        await completed(parsed(**PING), "cut")
+
+
+@pytest.mark.anyio
+async def test_text_completions_are_answered_whole_and_in_pieces():
+    made = parsed("completions", prompt="ping")
+
+    whole, pieces = await completed(made), await chunks_of(made)
+
+    assert whole.text == "".join(chunk.text for chunk in pieces) == GREETING + "ping"
+    assert whole.usage == pieces[-1].usage == Usage(1, 12)
+    assert pieces[-2].finish_reason == "stop"
+
+
+@pytest.mark.anyio
+async def test_embeddings_and_moderations_are_answered():
+    embedding = await completed(parsed("embeddings", input="a cat"))
+    moderation = await completed(parsed("moderations", input="a cat"))
+
+    assert len(json.loads(embedding.body)["data"][0]["embedding"]) == 256
+    assert embedding.usage == Usage(2, 0)
+    assert json.loads(moderation.body)["results"][0]["flagged"] is False
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "made",
+    [
+        parsed(**PING, n=0),
+        parsed(
+            **PING,
+            tools=[{"type": "function", "function": {"name": "f", "parameters": {"$ref": "#"}}}],
+            tool_choice="required",
+        ),
+        parsed("completions", prompt=3),
+        parsed("embeddings", input=""),
+        parsed("moderations", input=3),
+    ],
+)
+async def test_a_request_that_cannot_be_answered_is_refused(made):
+    with pytest.raises(UpstreamRejected) as refused:
+        await completed(made)
+
+    assert (refused.value.status, refused.value.provider) == (400, "mock")
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_cannot_be_answered_is_refused_before_it_begins():
+    with pytest.raises(UpstreamRejected):
+        await chunks_of(parsed(**PING, stop=3))
+
+
+@pytest.mark.anyio
+async def test_lists_its_models_and_the_ways_to_fail():
+    models = await MOCK.models(Limits())
+
+    assert models[0] == MOCK.default_model
+    assert {"mock/error-429", "mock/timeout", "mock/cut"} < set(models)

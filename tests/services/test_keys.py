@@ -6,16 +6,27 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ai_proxy.core import apikeys
+from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import BadRequest, NotFound
 from ai_proxy.services import keys
 from ai_proxy.storage import keys as stored
 from ai_proxy.storage import schema
 from ai_proxy.storage.engine import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("bare_environment")]
 
-SECRET = apikeys.hashing_secret("a secret of the server")
+TEXT = "a secret of the server"
+SECRET = apikeys.hashing_secret(TEXT)
 OWN = "a key of the operator's own"
+
+
+def settings_of(directory, **fields) -> Settings:
+    return Settings(database_url=f"sqlite:///{directory}/keys.db", **fields)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return settings_of(tmp_path, secret=TEXT)
 
 
 @pytest.fixture
@@ -30,8 +41,8 @@ async def holder(database: Database, key: str) -> str | None:
     return None if principal is None else principal.name
 
 
-async def test_a_created_key_is_found_and_listed(database):
-    key_id, key = await keys.create(database, SECRET, "laptop")
+async def test_a_created_key_is_found_and_listed(database, settings):
+    key_id, key = await keys.create(database, settings, "laptop")
 
     [listed] = await keys.list_all(database)
 
@@ -41,23 +52,23 @@ async def test_a_created_key_is_found_and_listed(database):
 
 
 @pytest.mark.parametrize("name", ["", " ", "\t", "x" * 201, "red \x1b[31m", "two\nlines", "left\u202eright"])
-async def test_a_name_that_cannot_be_listed_is_refused(database, name):
+async def test_a_name_that_cannot_be_listed_is_refused(database, name, settings):
     with pytest.raises(BadRequest) as refused:
-        await keys.create(database, SECRET, name)
+        await keys.create(database, settings, name)
 
     assert refused.value.param == "name"
     assert await keys.list_all(database) == []
 
 
-async def test_a_name_may_be_in_any_language_and_two_keys_may_share_one(database):
+async def test_a_name_may_be_in_any_language_and_two_keys_may_share_one(database, settings):
     for _ in range(2):
-        await keys.create(database, SECRET, "Ноутбук Ады 🦆 " + "x" * 180)
+        await keys.create(database, settings, "Ноутбук Ады 🦆 " + "x" * 180)
 
     assert len(await keys.list_all(database)) == 2
 
 
-async def test_a_revoked_key_is_found_no_more_and_stays_listed(database):
-    key_id, key = await keys.create(database, SECRET, "stolen")
+async def test_a_revoked_key_is_found_no_more_and_stays_listed(database, settings):
+    key_id, key = await keys.create(database, settings, "stolen")
 
     await keys.revoke(database, key_id)
 
@@ -67,8 +78,8 @@ async def test_a_revoked_key_is_found_no_more_and_stays_listed(database):
     assert listed.revoked_at >= listed.created_at
 
 
-async def test_a_key_is_revoked_once(database):
-    key_id, _ = await keys.create(database, SECRET, "stolen")
+async def test_a_key_is_revoked_once(database, settings):
+    key_id, _ = await keys.create(database, settings, "stolen")
     await keys.revoke(database, key_id)
     [before] = await keys.list_all(database)
     time.sleep(0.001)
@@ -77,6 +88,19 @@ async def test_a_key_is_revoked_once(database):
         await keys.revoke(database, key_id)
 
     assert await keys.list_all(database) == [before]
+
+
+async def test_no_key_is_made_where_the_secret_of_the_others_is_lost(database, tmp_path):
+    first = settings_of(tmp_path)
+    await keys.create(database, first, "before")
+    (tmp_path / "secret").unlink()
+
+    with pytest.raises(SystemExit, match="the secret that the other keys were made with is not here"):
+        await keys.create(database, first, "after")
+    await keys.create(database, settings_of(tmp_path, secret=TEXT), "under a secret of the operator's")
+
+    assert not (tmp_path / "secret").exists()
+    assert [key.name for key in await keys.list_all(database)] == ["before", "under a secret of the operator's"]
 
 
 async def test_the_first_key_is_made_only_where_there_is_none(database):

@@ -112,16 +112,25 @@ def test_the_greeting_names_an_address_that_works(tmp_path, host, url):
     ("fields", "hint"),
     [
         ({}, "set OPENAI_API_KEY or OPENROUTER_API_KEY for real answers"),
-        ({"mock_mode": True, "openai_api_key": "sk-1"}, "unset MOCK_MODE for real answers"),
-        ({"openai_base_url": "http://localhost:11434/v1"}, "OPENAI_BASE_URL is set, set OPENAI_API_KEY too"),
+        ({"mock_mode": True, "providers": {"openai": {"api_keys": "sk-1"}}}, "unset MOCK_MODE for real answers"),
     ],
 )
 def test_the_greeting_says_why_the_mock_answers_and_what_to_do(tmp_path, fields, hint):
     assert f"Mock mode: {hint}" in greeting(settings_of(tmp_path, **fields), None)
 
 
+def test_the_greeting_says_what_an_address_without_a_key_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:11434/v1")
+
+    text = greeting(settings_of(tmp_path), None)
+
+    assert "Mock mode: OPENAI_BASE_URL is set, set OPENAI_API_KEY too" in text
+
+
 def test_the_greeting_does_not_speak_of_the_mock_when_there_is_a_provider(tmp_path):
-    assert "Mock mode" not in greeting(settings_of(tmp_path, openai_api_key="sk-1"), None)
+    settings = settings_of(tmp_path, providers={"openai": {"api_keys": "sk-1"}})
+
+    assert "Mock mode" not in greeting(settings, None)
 
 
 def test_without_a_new_key_the_greeting_shows_none(tmp_path):

@@ -13,14 +13,21 @@ from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, ClientGone, Reque
 from ai_proxy.schemas.ask import AskRequest
 
 
+async def read_body(request: Request, settings: ServerSettings) -> bytes:
+    """The body of a request that says it is JSON.
+
+    Raises `UnsupportedMediaType`, `BodyTooLarge`, `RequestTimeout` or `ClientGone`.
+    """
+    length = _check_headers(request.scope["headers"], settings.max_body_bytes)
+    return await _read(request, settings) if length != 0 else b""
+
+
 async def read_json(request: Request, settings: ServerSettings) -> Any:
     """The body as JSON (RFC 8259: UTF-8, no NaN; the last of equal names counts).
 
-    Raises `UnsupportedMediaType`, `BodyTooLarge`, `RequestTimeout`, `ClientGone` or `BadRequest`.
+    Raises as `read_body` does, or `BadRequest`.
     """
-    headers = request.scope["headers"]
-    length = _check_headers(headers, settings.max_body_bytes)
-    body = await _read(request, settings) if length != 0 else b""
+    body = await read_body(request, settings)
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

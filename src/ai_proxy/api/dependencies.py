@@ -8,6 +8,7 @@ from ai_proxy.core.config import ServerSettings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import Principal
 from ai_proxy.gateway.auth import KeyRing, key_from
+from ai_proxy.gateway.idempotency import Idempotency
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.recorder import Recorder
 from ai_proxy.storage.engine import Database
@@ -17,6 +18,7 @@ class State(TypedDict):
     """What lives as long as the process; an endpoint finds it in `request.scope["state"]`."""
 
     gateway: Gateway
+    idempotency: Idempotency
     keyring: KeyRing
     recorder: Recorder
     database: Database

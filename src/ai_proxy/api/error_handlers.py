@@ -11,7 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ai_proxy.api.body import invalid
-from ai_proxy.core.exceptions import BodyTooLarge, GatewayError, RequestTimeout
+from ai_proxy.core.exceptions import (
+    BadRequest,
+    BodyTooLarge,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    UpstreamOverloaded,
+)
 from ai_proxy.core.logging import request_id
 
 log = structlog.get_logger()
@@ -37,23 +45,65 @@ def envelope(error: GatewayError) -> dict[str, Any]:
     }
 
 
-def render(error: GatewayError) -> Response:
+def anthropic_envelope(error: GatewayError) -> dict[str, Any]:
+    """The body of an error as Anthropic's clients know it: https://platform.claude.com/docs/en/api/errors"""
+    kind = _ANTHROPIC_TYPES.get(_anthropic_status(error), "api_error")
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": error.message, "code": error.code, "source": error.source},
+        "request_id": request_id.get(),
+    }
+
+
+def render(error: GatewayError, path: str = "") -> Response:
+    """An error as the response to a request for `path`, which says whose clients use it."""
+    if path.startswith("/v1/messages"):
+        body, status = anthropic_envelope(error), _anthropic_status(error)
+    else:
+        body, status = envelope(error), error.status
+    return Response(msgspec.json.encode(body), status, _headers(error), media_type="application/json")
+
+
+def _headers(error: GatewayError) -> dict[str, str]:
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if error.should_retry is not None:
         headers["x-should-retry"] = str(error.should_retry).lower()
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="ai-proxy"'
     if isinstance(error, _CLOSING):
         headers["connection"] = "close"
-    return Response(msgspec.json.encode(envelope(error)), error.status, headers, media_type="application/json")
+    return headers
+
+
+def _anthropic_status(error: GatewayError) -> int:
+    """Anthropic has a status of its own for a model that is overloaded."""
+    return _OVERLOADED if error.code == UpstreamOverloaded.code else error.status
+
+
+_OVERLOADED = 529
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 async def on_gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)  # noqa: S101 - FastAPI types handlers by Exception
     request.scope["error"] = error
-    return render(error)
+    return render(error, request.scope["path"])
 
 
 async def on_invalid_parameter(request: Request, error: Exception) -> Response:
@@ -88,14 +138,12 @@ def install(app: FastAPI) -> None:
 
 
 def _framework_error(error: HTTPException, request: Request) -> GatewayError:
-    status = error.status_code
-    hint = {
-        HTTPStatus.NOT_FOUND: "There is nothing at this path: /docs lists what there is.",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"This path does not take {request.method}: the header Allow says what it does.",
-    }.get(HTTPStatus(status), str(error.detail))
-    rendered = GatewayError(hint)
-    rendered.status = status
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        rendered.code = HTTPStatus(status).phrase.lower().replace(" ", "_")
-        rendered.kind, rendered.source = "invalid_request_error", "client"  # type: ignore[misc]
-    return rendered
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return NotFound("There is nothing at this path: /docs lists what there is.")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return MethodNotAllowed(f"This path does not take {request.method}: the header Allow says what it does.")
+        case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return BadRequest(str(error.detail))
+        case _:
+            return GatewayError(str(error.detail))

@@ -1,4 +1,9 @@
-"""The start of the application: one that fails for a reason that the operator can mend says so in one line."""
+"""The life of the application: a start that fails says why in one line, and SIGHUP has the settings read again."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,3 +37,28 @@ def _tersely(lifespan: ASGIApp) -> ASGIApp:
                 await send(failure)
 
     return run
+
+
+@contextmanager
+def on_hangup(act: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """At SIGHUP, `act`: one after the other, however often the signal comes."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+
+    async def obey() -> None:
+        while True:
+            await came.wait()
+            came.clear()
+            await act()
+
+    try:
+        loop.add_signal_handler(signal.SIGHUP, came.set)
+    except (RuntimeError, ValueError):  # not in the main thread: somebody else's process
+        yield
+        return
+    task = asyncio.create_task(obey(), name="reload")
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        task.cancel()

@@ -37,7 +37,9 @@ class Requests:
 
         identifier = _request_id(scope)
         request_id.set(identifier)
-        header = (b"x-request-id", identifier.encode())
+        headers = [(b"x-request-id", identifier.encode())]
+        if scope["path"].startswith("/v1/"):  # the name by which Anthropic's clients look for it
+            headers.append((b"request-id", identifier.encode()))
         started = time.perf_counter()
         status = 0
         self.metrics.inflight.inc()
@@ -46,7 +48,7 @@ class Requests:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append(header)
+                message["headers"].extend(headers)
             await send(message)
 
         try:

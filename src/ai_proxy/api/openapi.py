@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from ai_proxy import __version__
+from ai_proxy.dialects.call import Dialect
 from ai_proxy.schemas.ask import AskRequest
 from ai_proxy.schemas.error import ErrorResponse
 
@@ -49,6 +50,34 @@ class DirectRoute(APIRoute):
         self.app = app
 
 
+def sdk_operation(dialect: Dialect, description: str = "") -> dict[str, Any]:
+    """What an operation of the SDKs says of itself: the body is the SDK's, and more than we know may be in it."""
+    body = {"type": "object", "additionalProperties": True, "example": _EXAMPLES[dialect]}
+    return {
+        "response_class": Response,
+        "description": _STREAMED if dialect in _STREAMING else description,
+        "responses": {
+            200: {"description": "As the provider answers.", "content": {"application/json": {"schema": {}}}},
+            **errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504),
+        },
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
+    }
+
+
+_STREAMED = 'With `"stream": true` the answer comes as server-sent events.'
+_STREAMING = frozenset({"chat", "completions", "responses", "messages"})
+_MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
+_EXAMPLES: dict[Dialect, dict[str, Any]] = {
+    "chat": {"model": "gpt-6-luna", "messages": _MESSAGES},
+    "completions": {"model": "gpt-3.5-turbo-instruct", "prompt": "The capital of France is", "max_tokens": 5},
+    "embeddings": {"model": "text-embedding-3-small", "input": "What is the capital of France?"},
+    "moderations": {"model": "omni-moderation-latest", "input": "What is the capital of France?"},
+    "responses": {"model": "gpt-6-luna", "input": "What is the capital of France?"},
+    "messages": {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": _MESSAGES},
+    "count_tokens": {"model": "claude-haiku-4-5", "messages": _MESSAGES},
+}
+
+
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error responses of an endpoint, for its `responses`."""
     return {status: {"model": ErrorResponse, "description": _ERRORS[status]} for status in statuses}
@@ -77,7 +106,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
     for path, operations in schema["paths"].items():
-        if path.startswith("/api/"):
+        if path.startswith(("/api/", "/v1/")):
             for operation in operations.values():
                 operation["security"] = [{"bearer": []}, {"header": []}]
                 if "HTTPValidationError" in str(operation["responses"].get("422")):

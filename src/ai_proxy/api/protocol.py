@@ -20,6 +20,7 @@ from ai_proxy.core.exceptions import (
 )
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
+from ai_proxy.core.metrics import Metrics
 
 log = structlog.get_logger()
 
@@ -143,7 +144,10 @@ class Protocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.response_complete and cycle.more_body:
             self._linger()
-        elif cycle is not None and (self.pipeline or (cycle.response_started and not cycle.response_complete)):
+            return
+        metrics: Metrics = self.app_state["metrics"]
+        metrics.refused(error.code)
+        if cycle is not None and (self.pipeline or (cycle.response_started and not cycle.response_complete)):
             self.transport.close()
         else:
             self.transport.write(_refusal(error))

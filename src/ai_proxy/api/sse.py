@@ -1,8 +1,8 @@
-"""The answer as it is written: server-sent events, or bare text."""
+"""The answer as it is written: server-sent events in the caller's format, or bare text."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from fastapi import Response
@@ -18,6 +18,21 @@ from ai_proxy.dialects.chat import Chunk
 _encode = msgspec.json.encode
 
 
+class Form(Protocol):
+    """How a stream is put into bytes. `error` is None where it cannot be told, so that the connection is cut."""
+
+    media_type: str
+    ping: bytes
+
+    def start(self, exchange: Exchange) -> bytes: ...
+
+    def chunk(self, chunk: Chunk) -> bytes: ...
+
+    def done(self, exchange: Exchange) -> bytes: ...
+
+    def error(self, error: GatewayError, exchange: Exchange) -> bytes | None: ...
+
+
 class Events:
     """The frames of /api/streaming: start, delta…, then done or error. Ids count from 0."""
 
@@ -31,8 +46,8 @@ class Events:
         head = {"id": exchange.id, "model": exchange.model, "provider": exchange.provider, "mock": exchange.mock}
         return self._frame("start", head)
 
-    def delta(self, text: str) -> bytes:
-        return self._frame("delta", {"text": text})
+    def chunk(self, chunk: Chunk) -> bytes:
+        return self._frame("delta", {"text": chunk.text}) if chunk.text else b""
 
     def done(self, exchange: Exchange) -> bytes:
         tail = {
@@ -42,7 +57,7 @@ class Events:
         }
         return self._frame("done", tail)
 
-    def error(self, error: GatewayError) -> bytes:
+    def error(self, error: GatewayError, _: Exchange) -> bytes:
         return self._frame("error", envelope(error))
 
     def _frame(self, event: str, data: dict[str, Any]) -> bytes:
@@ -60,13 +75,13 @@ class PlainText:
     def start(self, _: Exchange) -> bytes:
         return b""
 
-    def delta(self, text: str) -> bytes:
-        return text.encode()
+    def chunk(self, chunk: Chunk) -> bytes:
+        return chunk.text.encode()
 
     def done(self, _: Exchange) -> bytes:
         return b""
 
-    def error(self, _: GatewayError) -> None:
+    def error(self, _: GatewayError, __: Exchange) -> None:
         return None
 
 
@@ -74,9 +89,14 @@ class AnswerStream(Response):
     """Sends chunks as they come. The first of them has been waited for, so a failure before it was a plain error."""
 
     def __init__(
-        self, exchange: Exchange, first: Chunk, rest: AsyncGenerator[Chunk, None], form: Events | PlainText
+        self,
+        exchange: Exchange,
+        first: Chunk,
+        rest: AsyncGenerator[Chunk, None],
+        form: Form,
+        headers: Mapping[str, str],
     ) -> None:
-        super().__init__(media_type=form.media_type, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        super().__init__(media_type=form.media_type, headers={**headers, **_HEADERS})
         del self.headers["content-length"]
         self._exchange = exchange
         self._first = first
@@ -106,11 +126,10 @@ class AnswerStream(Response):
 
         interval = scope["state"]["server"].ping_interval
         async with UntilGone(receive, self._exchange, ping=ping, interval=interval) as client:
-            first = self._first.text
-            await send_block(form.start(self._exchange) + (form.delta(first) if first else b""))
+            await send_block(form.start(self._exchange) + form.chunk(self._first))
             async for chunk in self._rest:
-                if chunk.text:
-                    await send_block(form.delta(chunk.text))
+                if block := form.chunk(chunk):
+                    await send_block(block)
                     client.heard()
 
     def _failed(self, scope: Scope, error: GatewayError) -> bytes | None:
@@ -118,4 +137,7 @@ class AnswerStream(Response):
         scope["error"] = error
         metrics: Metrics = scope["state"]["metrics"]
         metrics.stream_aborted(error.source)
-        return None if isinstance(error, ClientGone) else self._form.error(error)
+        return None if isinstance(error, ClientGone) else self._form.error(error, self._exchange)
+
+
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from ai_proxy import __version__
-from ai_proxy.cli import db, keys
+from ai_proxy.cli import config, db, keys
 from ai_proxy.cli.serve import serve
 
 app = typer.Typer(
-    epilog="Settings come from the environment and from .env in the working directory: see docs/settings.md.",
+    epilog="Settings come from the environment, .env and ai-proxy.toml in the working directory: see docs/settings.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
 
 
 def _version(wanted: bool) -> None:

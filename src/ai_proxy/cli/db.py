@@ -2,8 +2,10 @@
 
 import typer
 
-from ai_proxy.cli import database
+from ai_proxy.cli import session
+from ai_proxy.core.config import load_settings
 from ai_proxy.storage import schema
+from ai_proxy.storage.engine import Database
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 
@@ -14,7 +16,7 @@ def upgrade() -> None:
 
     Example: ai-proxy db upgrade
     """
-    database.run(schema.upgrade)
+    session.run(load_settings(), schema.upgrade)
     typer.echo(f"The database is at {schema.HEAD}.")
 
 
@@ -24,7 +26,11 @@ def current() -> None:
 
     Example: ai-proxy db current
     """
-    found = database.run(schema.current)
+    found, is_current = session.run(load_settings(), _look)
     typer.echo(f"database: {found or 'empty'}\nneeded:   {schema.HEAD}")
-    if found != schema.HEAD:
+    if not is_current:
         raise typer.Exit(1)
+
+
+async def _look(database: Database) -> tuple[str | None, bool]:
+    return await schema.current(database), await schema.is_current(database)

@@ -6,8 +6,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ai_proxy.cli import database
-from ai_proxy.core.config import load_settings
+from ai_proxy.cli import session
+from ai_proxy.core.config import Settings, load_settings
 from ai_proxy.services import keys, setup
 from ai_proxy.storage.engine import Database
 
@@ -23,14 +23,7 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for.
     Example: ai-proxy keys create laptop
     """
     settings = load_settings()
-
-    async def make(database: Database) -> tuple[str, str]:
-        if await setup.has_lost_its_secret(settings, database):
-            message = "ai-proxy: the secret that the other keys were made with is not here: set AI_PROXY_SECRET"
-            raise SystemExit(message)
-        return await keys.create(database, setup.secret_of(settings), name)
-
-    key_id, key = _run(make)
+    key_id, key = _run(settings, lambda database: keys.create(database, settings, name))
     typer.echo(f"id:  {key_id}\nkey: {key}\nKeep it: it cannot be shown again.")
 
 
@@ -42,7 +35,7 @@ def list_keys(
 
     Example: ai-proxy keys list --json
     """
-    found = _run(keys.list_all)
+    found = _run(load_settings(), keys.list_all)
     if as_json:
         typer.echo(json.dumps([key._asdict() for key in found], default=lambda value: value.isoformat(), indent=2))
         return
@@ -57,15 +50,15 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as 'ai-prox
 
     Example: ai-proxy keys revoke 019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51
     """
-    _run(lambda database: keys.revoke(database, key_id))
+    _run(load_settings(), lambda database: keys.revoke(database, key_id))
     typer.echo("Revoked.")
 
 
-def _run(work: Callable[[Database], Awaitable[T]]) -> T:
+def _run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Do something with the database, at the current schema."""
 
     async def migrate_and_work(database: Database) -> T:
-        await setup.settle_schema(load_settings(), database)
+        await setup.settle_schema(settings, database)
         return await work(database)
 
-    return database.run(migrate_and_work)
+    return session.run(settings, migrate_and_work)

@@ -30,7 +30,8 @@ def serve(
 
     listener = server.listen(settings.host, settings.port)
     settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-    server.serve(create_app(settings), listener, settings.server)
+    calls = sum(provider.max_connections for provider in settings.resolved_providers().values())
+    server.serve(create_app(settings), listener, settings.server, calls=calls)
 
 
 serve.__doc__ = f"{serve.__doc__}\n{_EXAMPLES}"

@@ -1,16 +1,31 @@
-"""Settings: each field is an environment variable, or a line of `.env` in the working directory.
+"""Settings: each field is an environment variable, a line of `.env`, or a key of `ai-proxy.toml`.
 
 Names are `AI_PROXY_` + the field's path with `__` between its parts (`AI_PROXY_UPSTREAM__TOTAL_TIMEOUT`), but for those
-that have a usual name of their own. Durations are in seconds, sizes in bytes.
+that have a usual name of their own; in the file, the fields' names. Durations are in seconds, sizes in bytes.
 """
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ai_proxy.core import checks, resolved, secrets
+from ai_proxy.core.catalog import ModelSettings, ProviderSettings, TargetSettings
+from ai_proxy.core.presets import PRESETS
+from ai_proxy.core.resolved import ResolvedProvider
+from ai_proxy.core.sources import ConfigurationError, FileSource, Problem, Sources, variable_of
+from ai_proxy.core.types import Limits
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=1024)]
@@ -30,9 +45,26 @@ class UpstreamSettings(_Group):
     first_byte_timeout: Seconds = Field(120, description="Seconds until the answer, or a stream's first event, begins.")
     idle_timeout: Seconds = Field(60, description="Seconds of silence between two parts of an answer.")
     total_timeout: Seconds = Field(600, description="Seconds for the whole answer.")
-    max_connections: int = Field(1000, ge=1, description="Calls to providers at one time.")
+    max_connections: int = Field(1000, ge=1, description="Calls to a provider at one time.")
     pool_timeout: Seconds = Field(5, description="Seconds to wait for one of them to end before answering 503.")
     max_response_bytes: Bytes = Field(32 * 2**20, description="Largest answer taken from a provider.")
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of a call to a provider that has none of its own."""
+        return Limits(
+            connect=self.connect_timeout,
+            first_byte=self.first_byte_timeout,
+            idle=self.idle_timeout,
+            total=self.total_timeout,
+            max_bytes=self.max_response_bytes,
+        )
+
+
+class CacheSettings(_Group):
+    ttl: float = Field(0, ge=0, le=31_536_000, description="Seconds that an answer is given again. 0: no answer is.")
+    max_bytes: Bytes = Field(64 * 2**20, description="Memory for answers; the longest unused go first.")
+    coalesce: bool = Field(False, description="Let equal calls at one time share one answer.")
 
 
 class RecorderSettings(_Group):
@@ -70,6 +102,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    config: Path | None = Field(None, description="The file of settings, instead of ai-proxy.toml.")
     host: str = Field("127.0.0.1", validation_alias="HOST", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, validation_alias="PORT", description="Port to listen on.")
     database_url: str = Field(
@@ -78,19 +111,7 @@ class Settings(BaseSettings):
         description="Where the history is kept.",
     )
     mock_mode: bool | None = Field(
-        None, validation_alias="MOCK_MODE", description="Answer without a provider. Unset: only when no key is set."
-    )
-    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key for OpenAI.")
-    openai_base_url: str = Field(
-        "https://api.openai.com/v1",
-        validation_alias="OPENAI_BASE_URL",
-        description="OpenAI, or any server that speaks its wire format.",
-    )
-    openrouter_api_key: SecretStr | None = Field(
-        None, validation_alias="OPENROUTER_API_KEY", description="Key for OpenRouter."
-    )
-    openrouter_base_url: str = Field(
-        "https://openrouter.ai/api/v1", validation_alias="OPENROUTER_BASE_URL", description="OpenRouter's address."
+        None, validation_alias="MOCK_MODE", description="Answer without a provider. Unset: only when none is set up."
     )
     default_model: str | None = Field(None, min_length=1, description="Model for questions that name none.")
     api_key: SecretStr | None = Field(
@@ -111,13 +132,49 @@ class Settings(BaseSettings):
     upstream: UpstreamSettings = UpstreamSettings()
     recorder: RecorderSettings = RecorderSettings()
     server: ServerSettings = ServerSettings()
+    cache: CacheSettings = CacheSettings()
+    providers: dict[str, ProviderSettings] = Field({}, description="Providers, first choice first.")
+    models: dict[str, ModelSettings] = Field({}, description="Models by the names that callers use.")
+
+    _providers: dict[str, ResolvedProvider] = PrivateAttr(default_factory=dict)
+    _address_without_key: tuple[str, str] | None = PrivateAttr(None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that says something wins."""
+        above = (init_settings, env_settings, dotenv_settings)
+        path = next((told["config"] for source in above if (told := source()).get("config")), None)
+        return (*above, FileSource.of(settings_cls, path))
 
     @property
     def uses_mock(self) -> bool:
-        """Whether answers come from the mock provider."""
-        if self.mock_mode is None:
-            return self.openai_api_key is None and self.openrouter_api_key is None
-        return self.mock_mode
+        """Whether answers come from the mock provider alone."""
+        return not self._providers if self.mock_mode is None else self.mock_mode
+
+    def resolved_providers(self) -> dict[str, ResolvedProvider]:
+        """Providers by name, ready to be built, first choice first. Never empty."""
+        return {"mock": resolved.mock(self._defaults)} if self.uses_mock else dict(self._providers)
+
+    def resolved_models(self) -> dict[str, ModelSettings]:
+        """Models by the names that callers use. In mock mode all of them are the mock's."""
+        if not self.uses_mock:
+            return self.models
+        return {
+            name: model.model_copy(update={"targets": (TargetSettings(provider="mock", model=name),)})
+            for name, model in self.models.items()
+        }
+
+    @property
+    def address_without_key(self) -> tuple[str, str] | None:
+        """A variable that gives a provider an address, and the one that is unset and would turn that provider on."""
+        return self._address_without_key
 
     @field_validator("database_url")
     @classmethod
@@ -131,39 +188,35 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return f"sqlite+aiosqlite://{rest}"
 
-    @field_validator("openai_base_url", "openrouter_base_url")
-    @classmethod
-    def _base_url(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            message = "must begin with http:// or https://"
-            raise ValueError(message)
-        parts = urlsplit(url)
-        if not (url.isascii() and url.isprintable() and " " not in url and parts.hostname and parts.port != 0):
-            message = "is not an address"
-            raise ValueError(message)
-        if parts.query or parts.fragment:
-            message = "must end with its path: a query or a fragment cannot be kept"
-            raise ValueError(message)
-        if parts.username is not None or parts.password is not None:
-            message = "must not hold a name or a password: the key goes into its own variable"
-            raise ValueError(message)
-        return url.rstrip("/")
-
-    @field_validator("api_key", "openai_api_key", "openrouter_api_key")
+    @field_validator("api_key")
     @classmethod
     def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
-        text = "" if key is None else key.get_secret_value()
-        if not (text.isascii() and text.isprintable() and text == text.strip()):
-            message = "has characters that cannot be sent in a header: spaces around it, or others than ASCII"
-            raise ValueError(message)
-        return key
+        try:
+            return None if key is None else secrets.sendable(key.get_secret_value())
+        except secrets.UnreadableSecret as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
-    def _has_a_provider(self) -> Self:
-        if self.mock_mode is False and self.openai_api_key is None and self.openrouter_api_key is None:
-            message = "MOCK_MODE is false and no provider key is set: set OPENAI_API_KEY or OPENROUTER_API_KEY"
-            raise ValueError(message)
+    def _resolve_providers(self) -> Self:
+        """Read the keys and see whether all fits together. Raises `ConfigurationError`."""
+        sources = Sources(type(self), self.config)
+        found = resolved.resolve(self.providers, sources, self._defaults, required=not self.mock_mode)
+        known = {**PRESETS, **found} if self.mock_mode else found
+        problems = list(checks.models_fit(self.models, known, self.providers, sources))
+        if not self.mock_mode:
+            problems += checks.no_circle(found, host=self.host, port=self.port, sources=sources)
+        if self.mock_mode is False and not found:
+            what = "is false, and no provider is set up: set OPENAI_API_KEY or OPENROUTER_API_KEY, or another one's key"
+            problems.append(Problem(sources.where(["mock_mode"]), what))
+        if problems:
+            raise ConfigurationError(*problems)
+        self._providers.update(found)
+        self._address_without_key = resolved.address_without_key(sources)
         return self
+
+    @property
+    def _defaults(self) -> resolved.Defaults:
+        return resolved.Defaults(self.upstream.limits, self.upstream.max_connections)
 
     @property
     def given_key(self) -> str | None:
@@ -176,16 +229,38 @@ class Settings(BaseSettings):
         return Path(self.database_url.partition(":///")[2].partition("?")[0]).parent
 
 
-def load_settings(**overrides: object) -> Settings:
-    """The settings of this process. Exits with one clear line a problem when a value is wrong."""
+def read_settings(**overrides: object) -> Settings:
+    """The settings as they are now. Raises `ConfigurationError` with all that is wrong with them."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = [f"ai-proxy: {_variable(problem['loc'])}: {_reason(problem)}" for problem in error.errors()]
-        raise SystemExit("\n".join(problems)) from None
+        problems = [_problem(details, overrides) for details in error.errors()]
+        raise ConfigurationError(*problems) from None
     except (OSError, UnicodeDecodeError) as error:
-        message = f"ai-proxy: .env cannot be read: {error}"
-        raise SystemExit(message) from None
+        raise ConfigurationError(Problem(".env", f"cannot be read: {error}")) from None
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of this process. Exits with one clear line a problem when a value is wrong."""
+    try:
+        return read_settings(**overrides)
+    except ConfigurationError as error:
+        raise SystemExit("\n".join(f"ai-proxy: {problem}" for problem in error.problems)) from None
+
+
+def _problem(details: ErrorDetails, overrides: dict[str, object]) -> Problem:
+    first, *rest = details["loc"]
+    location = (_ALIASES.get(first, first), *rest)
+    if location[0] in overrides:
+        return Problem(variable_of(Settings, location), _reason(details))
+    return Problem(Sources(Settings).where(location), _reason(details))
+
+
+_ALIASES: dict[str | int, str] = {
+    field.validation_alias: name
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.validation_alias, str)
+}
 
 
 def _reason(problem: ErrorDetails) -> str:
@@ -195,15 +270,3 @@ def _reason(problem: ErrorDetails) -> str:
     if problem["type"] in {"too_long", "string_too_long"}:
         return f"must have at most {problem['ctx']['max_length']} characters"
     return problem["msg"].removeprefix("Value error, ")
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    """The environment variable that a validation error speaks of."""
-    if not location:
-        return "settings"
-    field = Settings.model_fields.get(str(location[0]))
-    if field is None:
-        return str(location[0])
-    if isinstance(field.validation_alias, str):
-        return field.validation_alias
-    return "AI_PROXY_" + "__".join(str(part) for part in location).upper()

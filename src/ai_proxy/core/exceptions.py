@@ -1,13 +1,20 @@
 """Every error a client can see.
 
 GatewayError                        500  internal_error
-├── BadRequest                      400  invalid_request
-├── Unauthenticated                 401  invalid_api_key
-├── NotFound                        404  not_found
-├── RequestTimeout                  408  request_timeout
-├── BodyTooLarge                    413  body_too_large
-├── UnsupportedMediaType            415  unsupported_media_type
-├── HeadersTooLarge                 431  headers_too_large
+├── ClientError                     400  invalid_request      (the caller's own mistakes)
+│   ├── BadRequest                  400  invalid_request
+│   │   └── PreviousResponseNotFound     previous_response_not_found
+│   ├── Unauthenticated             401  invalid_api_key
+│   ├── NotFound                    404  not_found
+│   │   ├── ModelNotFound           404  model_not_found
+│   │   └── ResponseNotFound        404  response_not_found
+│   ├── MethodNotAllowed            405  method_not_allowed
+│   ├── RequestTimeout              408  request_timeout
+│   ├── IdempotencyConflict         409  idempotency_conflict
+│   ├── BodyTooLarge                413  body_too_large
+│   ├── UnsupportedMediaType        415  unsupported_media_type
+│   ├── IdempotencyKeyReused        422  idempotency_key_reused
+│   └── HeadersTooLarge             431  headers_too_large
 ├── ClientGone                      499  client_gone          (in logs and history only)
 ├── Unavailable                     503  unavailable
 │   ├── DatabaseUnavailable         503  database_unavailable
@@ -21,6 +28,8 @@ GatewayError                        500  internal_error
     ├── ProviderAuth                502  provider_auth        (our key with the provider: never the caller's fault)
     ├── ProviderQuota               502  provider_quota
     ├── UpstreamRejected            the provider's own 4xx    upstream_rejected
+    │   ├── ContextLengthExceeded   400  context_length_exceeded
+    │   └── ContentFiltered         400  content_filter
     ├── UpstreamRateLimited         429  upstream_rate_limited
     ├── UpstreamOverloaded          503  upstream_overloaded
     └── UpstreamTimeout             504  upstream_timeout
@@ -54,53 +63,95 @@ class GatewayError(Exception):
         self.retry_after = retry_after
 
 
-class BadRequest(GatewayError):
+class ClientError(GatewayError):
+    """The caller's own mistake."""
+
     status = 400
     code = "invalid_request"
     kind = "invalid_request_error"
     source = "client"
 
 
-class Unauthenticated(GatewayError):
+class BadRequest(ClientError):
+    """The request is not as it must be; `param` names the field."""
+
+
+class Unauthenticated(ClientError):
     status = 401
     code = "invalid_api_key"
     kind = "authentication_error"
-    source = "client"
 
 
-class NotFound(GatewayError):
+class NotFound(ClientError):
     status = 404
     code = "not_found"
-    kind = "invalid_request_error"
-    source = "client"
 
 
-class RequestTimeout(GatewayError):
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+    quotes = True
+
+    def __init__(self, model: str) -> None:
+        message = f"The model {model!r} does not exist or is not served here: GET /v1/models lists those that are."
+        super().__init__(message, param="model")
+
+
+class MethodNotAllowed(ClientError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class ResponseNotFound(NotFound):
+    code = "response_not_found"
+    quotes = True
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"There is no response {response_id[:100]!r} of yours: it was not stored, or was deleted.")
+
+
+class PreviousResponseNotFound(BadRequest):
+    """As OpenAI has it: clients know the code, and begin anew."""
+
+    code = "previous_response_not_found"
+    quotes = True
+
+    def __init__(self, response_id: str) -> None:
+        message = f"There is no previous response {response_id[:100]!r} of yours: it was not stored, or was deleted."
+        super().__init__(message, param="previous_response_id")
+
+
+class RequestTimeout(ClientError):
     status = 408
     code = "request_timeout"
-    kind = "invalid_request_error"
-    source = "client"
 
 
-class BodyTooLarge(GatewayError):
+class IdempotencyConflict(GatewayError):
+    """A call with the same idempotency key is running: its answer can be had in a moment."""
+
+    status = 409
+    code = "idempotency_conflict"
+
+
+class BodyTooLarge(ClientError):
     status = 413
     code = "body_too_large"
-    kind = "invalid_request_error"
-    source = "client"
 
 
-class UnsupportedMediaType(GatewayError):
+class UnsupportedMediaType(ClientError):
     status = 415
     code = "unsupported_media_type"
-    kind = "invalid_request_error"
-    source = "client"
 
 
-class HeadersTooLarge(GatewayError):
+class IdempotencyKeyReused(ClientError):
+    """The idempotency key came with another request before."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class HeadersTooLarge(ClientError):
     status = 431
     code = "headers_too_large"
-    kind = "invalid_request_error"
-    source = "client"
 
 
 class ClientGone(GatewayError):
@@ -122,7 +173,10 @@ class Unavailable(GatewayError):
 
 
 class DatabaseUnavailable(Unavailable):
+    """`busy`: another process holds the database's lock, which does not last."""
+
     code = "database_unavailable"
+    busy = False
 
     @property
     def reason(self) -> str:
@@ -131,8 +185,6 @@ class DatabaseUnavailable(Unavailable):
 
 
 class HistoryFull(Unavailable):
-    """The history cannot be written at the moment and no more can be held in memory."""
-
     code = "history_full"
 
 
@@ -145,27 +197,37 @@ class ShuttingDown(Unavailable):
 
 
 class UpstreamError(GatewayError):
-    """A provider failed. `upstream_status` is None when it never answered."""
+    """A provider failed. `upstream_status` is None when it never answered.
+
+    `wait` is how many seconds the provider itself asked us to wait; `retry_after` is what the client is told, which is
+    the `usual_wait` if the provider did not say.
+    """
 
     status = 502
     code = "upstream_error"
     source = "provider"
+    usual_wait: ClassVar[float | None] = None
 
     def __init__(
         self, provider: str, message: str, *, upstream_status: int | None = None, retry_after: float | None = None
     ) -> None:
-        super().__init__(f"{provider}: {message}", retry_after=retry_after)
+        super().__init__(f"{provider}: {message}", retry_after=self.usual_wait if retry_after is None else retry_after)
         self.provider = provider
         self.upstream_status = upstream_status
+        self.wait = retry_after
 
 
 class UpstreamUnreachable(UpstreamError):
-    """`code` is upstream_dns or upstream_tls when it is known that it was that."""
+    """`code` is upstream_dns or upstream_tls when it is known that it was that.
+
+    `connected` is False when there never was a connection, so that the provider cannot have seen the request.
+    """
 
     code = "upstream_unreachable"
 
-    def __init__(self, provider: str, message: str, *, code: str | None = None) -> None:
+    def __init__(self, provider: str, message: str, *, code: str | None = None, connected: bool = True) -> None:
         super().__init__(provider, message)
+        self.connected = connected and code is None
         if code is not None:
             self.code = code
 
@@ -194,10 +256,23 @@ class UpstreamRejected(UpstreamError):
     code = "upstream_rejected"
     kind = "invalid_request_error"
     quotes = True
+    told_status: ClassVar[int | None] = None  # unset: the provider's
 
     def __init__(self, provider: str, message: str, *, upstream_status: int) -> None:
         super().__init__(provider, message, upstream_status=upstream_status)
-        self.status = upstream_status
+        self.status = self.told_status or upstream_status
+
+
+class ContextLengthExceeded(UpstreamRejected):
+    code = "context_length_exceeded"
+    told_status = 400
+
+
+class ContentFiltered(UpstreamRejected):
+    """The provider's content filter refused the request. Not its own 403: the client would doubt its own key."""
+
+    code = "content_filter"
+    told_status = 400
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -210,6 +285,7 @@ class UpstreamOverloaded(UpstreamError):
     status = 503
     code = "upstream_overloaded"
     kind = "overloaded_error"
+    usual_wait = 5.0
 
 
 class UpstreamTimeout(UpstreamError):

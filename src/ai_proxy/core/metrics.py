@@ -13,6 +13,7 @@ from prometheus_client import (
 )
 
 from ai_proxy import __version__
+from ai_proxy.core.types import Exchange
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -42,14 +43,24 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._calls = Counter(
+            "aiproxy_calls_total", "Calls, by who answered last.", ["provider", "outcome"], registry=registry
+        )
         self._upstream = Counter(
-            "aiproxy_upstream_requests_total", "Calls to providers.", ["provider", "outcome"], registry=registry
+            "aiproxy_upstream_requests_total", "Tries at providers.", ["provider", "outcome"], registry=registry
         )
         self._tokens = Counter("aiproxy_tokens_total", "Tokens.", ["provider", "direction"], registry=registry)
         self._aborted = Counter("aiproxy_streams_aborted_total", "Streams that broke off.", ["by"], registry=registry)
+        self._refused = Counter(
+            "aiproxy_refused_connections_total",
+            "Connections refused before there was a request.",
+            ["code"],
+            registry=registry,
+        )
         self.inflight = Gauge("aiproxy_inflight_requests", "Requests being served.", registry=registry)
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._call_children: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
+        self._attempt_children: dict[tuple[str, str], Counter] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request. `route` is the route's pattern, not the path that the client sent."""
@@ -61,20 +72,29 @@ class Metrics:
         children[0].inc()
         children[1].observe(seconds)
 
-    def call(self, provider: str, outcome: str, input_tokens: int, output_tokens: int) -> None:
-        """Count a call to a provider. `outcome` is `completed`, `cancelled` or an error's code."""
-        key = (provider, outcome)
+    def call(self, exchange: Exchange) -> None:
+        """Count a call, by its outcome (`completed`, `cancelled` or an error's code), and what it took at providers."""
+        key = (exchange.provider, exchange.error or exchange.status)
         children = self._call_children.get(key)
         if children is None:
             children = (
-                self._upstream.labels(provider, outcome),
-                self._tokens.labels(provider, "input"),
-                self._tokens.labels(provider, "output"),
+                self._calls.labels(*key),
+                self._tokens.labels(exchange.provider, "input"),
+                self._tokens.labels(exchange.provider, "output"),
             )
             self._call_children[key] = children
         children[0].inc()
-        children[1].inc(input_tokens)
-        children[2].inc(output_tokens)
+        if not exchange.cached:  # else no provider counted them
+            children[1].inc(exchange.usage.input_tokens)
+            children[2].inc(exchange.usage.output_tokens)
+        for attempt in exchange.attempts:
+            self._attempt(attempt.provider, attempt.outcome)
+
+    def _attempt(self, provider: str, outcome: str) -> None:
+        child = self._attempt_children.get((provider, outcome))
+        if child is None:
+            child = self._attempt_children[provider, outcome] = self._upstream.labels(provider, outcome)
+        child.inc()
 
     def first_token(self, provider: str, seconds: float) -> None:
         self._first_tokens.labels(provider).observe(seconds)
@@ -82,6 +102,10 @@ class Metrics:
     def stream_aborted(self, by: str) -> None:
         """Count a stream that broke off. `by` is `client`, `provider` or `gateway`."""
         self._aborted.labels(by).inc()
+
+    def refused(self, code: str) -> None:
+        """Count a connection that was refused for what came on it, or for want of room. `code` is the error's."""
+        self._refused.labels(code).inc()
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Show a number that somebody else keeps."""

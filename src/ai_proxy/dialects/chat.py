@@ -9,36 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ai_proxy.core.types import Turn, Usage
+from ai_proxy.core.types import Usage
 
 CHARACTERS_PER_TOKEN = 4  # the rule of thumb for texts that a provider did not count
-
-
-class ChatRequest(msgspec.Struct, frozen=True):
-    """A chat request: `messages` in the wire format, and the `options` to forward beside them."""
-
-    messages: list[dict[str, Any]]
-    options: dict[str, Any] = {}
-
-    def after(self, turns: Sequence[Turn]) -> "ChatRequest":
-        """The same request with earlier exchanges, oldest first, before the last message."""
-        earlier = [
-            {"role": role, "content": text}
-            for turn in turns
-            for role, text in (("user", turn.question), ("assistant", turn.answer))
-        ]
-        return ChatRequest([*self.messages[:-1], *earlier, self.messages[-1]], self.options)
-
-    def payload(self, model: str, *, stream: bool) -> bytes:
-        """The body to send upstream, under the provider's own model name. Streams always ask for their usage."""
-        body = {"model": model, "messages": self.messages, **self.options}
-        if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return msgspec.json.encode(body)
-
-    def characters(self) -> int:
-        """How much text the provider is asked to read."""
-        return sum(len(message["content"]) for message in self.messages)
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -51,16 +24,19 @@ class Completion(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """One event of a stream: its bytes, and what they say."""
+    """One event of a stream: its data as it came, and what it says.
+
+    `content` is whether it bears any: text, a tool call, reasoning, a refusal, the finish. `event` is the event's name
+    in wire formats that have one. `usage_only` marks the event that was sent because we asked for the usage.
+    """
 
     data: bytes
     text: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
-
-    @property
-    def bears_content(self) -> bool:
-        return bool(self.text) or self.finish_reason is not None
+    content: bool = False
+    event: str = ""
+    usage_only: bool = False
 
 
 class ProviderFault(Exception):
@@ -76,7 +52,7 @@ class ProviderFault(Exception):
 def read_completion(body: bytes) -> Completion:
     """Decode an answer. Raises `ProviderFault` for one with an error in it, `msgspec.MsgspecError` for a broken one."""
     answer = _completion.decode(body)
-    if bytes(answer.error) != _NULL:
+    if bytes(answer.error) != NULL:
         raise read_fault(answer.error)
     if not answer.choices:
         message = "no choices in the answer"
@@ -86,23 +62,31 @@ def read_completion(body: bytes) -> Completion:
         raise ProviderFault("")
     return Completion(
         body=body,
-        text=choice.message.content or "",
+        text=_text(choice.message.content),
         finish_reason=choice.finish_reason or "stop",
-        usage=_usage(answer.usage),
+        usage=read_usage(answer.usage),
     )
 
 
 def read_chunk(data: bytes) -> Chunk:
     """Decode one event of a stream. Raises as `read_completion` does."""
     event = _event.decode(data)
-    if bytes(event.error) != _NULL:
+    if bytes(event.error) != NULL:
         raise read_fault(event.error)
     if not event.choices:
-        return Chunk(data, usage=_usage(event.usage))
+        return Chunk(data, usage=read_usage(event.usage), usage_only=bytes(event.usage) != NULL)
     choice = event.choices[0]
     if choice.finish_reason == _ERROR:
         raise ProviderFault("")
-    return Chunk(data, choice.delta.content or "", choice.finish_reason or None, _usage(event.usage))
+    delta = choice.delta or _NOTHING
+    text = _text(delta.content)
+    return Chunk(
+        data,
+        "" if choice.index else text,  # the record keeps the first of several answers
+        choice.finish_reason or None,
+        read_usage(event.usage),
+        bool(text or choice.finish_reason) or _bears_more(delta),
+    )
 
 
 def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:
@@ -122,8 +106,25 @@ def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:
     return ProviderFault(
         message if isinstance(message, str) else "",
         status=code if isinstance(code, int) and code in _ERROR_STATUSES else None,
-        code="insufficient_quota" if "insufficient_quota" in names else next(iter(sorted(names)), None),
+        code="insufficient_quota" if "insufficient_quota" in names else _name(code, kind),
     )
+
+
+def read_usage(raw: msgspec.Raw, *, unwritten: int | None = None) -> Usage | None:
+    """The provider's count, unless it is missing or cannot be one: the answer counts for more than its price tag.
+
+    `unwritten` is what no word of written tokens means: embeddings have none.
+    """
+    if bytes(raw) == NULL:
+        return None
+    try:
+        usage = _usage.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+    read, written = usage.prompt_tokens, unwritten if usage.completion_tokens is None else usage.completion_tokens
+    if written is None or not (0 <= read <= _MAX_TOKENS and 0 <= written <= _MAX_TOKENS):
+        return None
+    return Usage(read, written)
 
 
 def estimate(*, input_characters: int, output_characters: int) -> Usage:
@@ -133,22 +134,32 @@ def estimate(*, input_characters: int, output_characters: int) -> Usage:
     )
 
 
-_NULL = b"null"
+NULL = b"null"
 _ERROR = (
     "error"  # OpenRouter's finish reason of an answer that broke: https://openrouter.ai/docs/api-reference/overview
 )
 _ERROR_STATUSES = range(400, 600)
 _MAX_TOKENS = 2**53  # beyond it is no count, and beyond 2**63 no database holds it
-_ABSENT = msgspec.Raw(_NULL)
+ABSENT = msgspec.Raw(NULL)
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
+    prompt_tokens: int
     completion_tokens: int | None = None
 
 
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Part] | None = None  # parts: https://docs.mistral.ai/capabilities/reasoning/
+    reasoning_content: msgspec.Raw = ABSENT
+    reasoning: msgspec.Raw = ABSENT
+    tool_calls: msgspec.Raw = ABSENT
+    function_call: msgspec.Raw = ABSENT
+    refusal: msgspec.Raw = ABSENT
+    audio: msgspec.Raw = ABSENT
 
 
 class _Choice(msgspec.Struct):
@@ -158,34 +169,41 @@ class _Choice(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice] = []
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 class _EventChoice(msgspec.Struct):
-    delta: _Message = msgspec.field(default_factory=_Message)
+    index: int = 0
+    delta: _Message | None = None
     finish_reason: str | None = None
 
 
 class _Event(msgspec.Struct):
     choices: list[_EventChoice] = []
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 _completion = msgspec.json.Decoder(_Completion)
 _event = msgspec.json.Decoder(_Event)
-_usage_decoder = msgspec.json.Decoder(_Usage | None)
+_NOTHING = _Message()
+_usage = msgspec.json.Decoder(_Usage)
+_EMPTY = frozenset({NULL, b"[]", b'""', b"{}"})
 
 
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    """The provider's count, unless it is missing or cannot be one: the answer counts for more than its price tag."""
-    try:
-        usage = _usage_decoder.decode(raw)
-    except msgspec.MsgspecError:
-        return None
-    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
-        return None
-    if not (0 <= usage.prompt_tokens <= _MAX_TOKENS and 0 <= usage.completion_tokens <= _MAX_TOKENS):
-        return None
-    return Usage(usage.prompt_tokens, usage.completion_tokens)
+def _name(code: Any, kind: Any) -> str | None:
+    """The more special of an error's two names."""
+    return code if isinstance(code, str) else kind if isinstance(kind, str) else None
+
+
+def _text(content: str | Sequence[_Part] | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.text or "" for part in content)
+
+
+def _bears_more(delta: _Message) -> bool:
+    """Whether a delta without text bears anything else."""
+    parts = (delta.tool_calls, delta.reasoning_content, delta.reasoning, delta.refusal, delta.audio)
+    return any(part is not ABSENT and bytes(part) not in _EMPTY for part in (*parts, delta.function_call))

@@ -4,13 +4,15 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TypeVar
 
 import structlog
 
 from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import DatabaseUnavailable, Unauthenticated
 from ai_proxy.core.types import Principal
+
+V = TypeVar("V")
 
 log = structlog.get_logger()
 
@@ -82,11 +84,9 @@ class KeyRing:
         until = time.monotonic() + self._ttl
         if principal is None:
             self._known.pop(digest, None)
-            self._unknown[digest] = until
-            _bound(self._unknown, self._size)
+            _keep(self._unknown, digest, until, self._size)
         else:
-            self._known[digest] = (principal, until)
-            _bound(self._known, self._size)
+            _keep(self._known, digest, (principal, until), self._size)
 
 
 def key_from(authorization: str | None, x_api_key: str | None) -> str | None:
@@ -99,7 +99,10 @@ def key_from(authorization: str | None, x_api_key: str | None) -> str | None:
     return key.strip() if scheme.lower() == "bearer" else None
 
 
-def _bound(cache: OrderedDict[str, Any], size: int) -> None:
+def _keep(cache: OrderedDict[str, V], digest: str, value: V, size: int) -> None:
+    """Those that have not been asked for longest give way."""
+    cache[digest] = value
+    cache.move_to_end(digest)
     while len(cache) > size:
         cache.popitem(last=False)
 

@@ -1,18 +1,24 @@
 """The path of one LLM call: admit, route, call, record."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from types import TracebackType
-from typing import Self
+from typing import cast
 
-from ai_proxy.core.exceptions import GatewayError, ShuttingDown
+from ai_proxy.core.config import CacheSettings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Exchange, Turn, Usage
-from ai_proxy.dialects.chat import ChatRequest, Chunk, Completion, estimate
+from ai_proxy.core.types import Attempt, Exchange, Limits, Reuse, Turn
+from ai_proxy.dialects.call import Call
+from ai_proxy.dialects.chat import Chunk, Completion
+from ai_proxy.gateway import translation
+from ai_proxy.gateway.attempts import Attempts
+from ai_proxy.gateway.cache import Cache
+from ai_proxy.gateway.coalescing import Coalescer
+from ai_proxy.gateway.discovery import Discovery, listing
+from ai_proxy.gateway.record import Keep, Record
 from ai_proxy.gateway.recorder import Recorder
-from ai_proxy.gateway.routing import Router, Target
+from ai_proxy.gateway.routing import Router
+from ai_proxy.gateway.targets import Target
 
 # The earlier exchanges of a conversation, oldest first, as far as they fit. Takes the key's id and the conversation's.
 Earlier = Callable[[str, str], Awaitable[Sequence[Turn]]]
@@ -21,110 +27,129 @@ Earlier = Callable[[str, str], Awaitable[Sequence[Turn]]]
 class Gateway:
     """However a call ends, it is recorded once: before its answer is complete, or after its client has gone."""
 
-    def __init__(self, router: Router, recorder: Recorder, earlier: Earlier, metrics: Metrics) -> None:
-        self._router = router
+    def __init__(self, recorder: Recorder, earlier: Earlier, metrics: Metrics, cache: CacheSettings) -> None:
         self._recorder = recorder
         self._earlier = earlier
         self._metrics = metrics
+        self._cache = Cache(cache)
+        self._coalescer = Coalescer() if cache.coalesce else None
+        self.reuses = self._cache.on or cache.coalesce  # whether any call may get the answer to another
+        self._watch(metrics)
+        self._attempts = Attempts()
+        self._router: Router
+        self._discovery: Discovery
 
-    async def complete(self, exchange: Exchange, request: ChatRequest) -> Completion:
-        """The whole answer; `exchange` is filled in. Raises `GatewayError`."""
-        async with _Record(exchange, self._recorder, self._metrics) as record:
-            target = await self._prepare(record, request)
-            completion = await target.provider.complete(record.request, target.model)
+    def use(self, router: Router, discovery: Discovery) -> None:
+        """Where calls go from now on. Those that are running go on as they began."""
+        self._router = router
+        self._discovery = discovery
+        self._cache.clear()
+
+    def models(self) -> dict[str, str]:
+        """The names that calls can use, and whose models they are."""
+        return listing(self._router, self._discovery)
+
+    async def complete(self, exchange: Exchange, call: Call, keep: Keep | None = None) -> Completion:
+        """The whole answer; `exchange` is filled in. What is to be kept is committed with it. Raises `GatewayError`."""
+        async with Record(exchange, call, self._recorder, self._metrics, keep) as record:
+            call = record.call = await self._with_earlier(exchange, call)
+            if exchange.reuse is None:
+                target, completion = await self._ask(exchange, call, exchange.attempts)
+            else:
+                target, completion = await self._ask_or_reuse(exchange, call, exchange.reuse)
+            record.answered_by(target)
             record.take(completion)
             return completion
 
-    async def stream(self, exchange: Exchange, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, exchange: Exchange, call: Call) -> AsyncGenerator[Chunk, None]:
         """The answer in chunks, the first of which comes when there is content. Ends after the record is committed.
 
         Raises `GatewayError`, before the first chunk or later. Must be closed when it is left early.
         """
-        async with _Record(exchange, self._recorder, self._metrics) as record:
-            target = await self._prepare(record, request)
-            held: list[Chunk] | None = []
-            async with aclosing(target.provider.stream(record.request, target.model)) as chunks:
+        async with Record(exchange, call, self._recorder, self._metrics) as record:
+            record.call = await self._with_earlier(exchange, call)
+            reuse = exchange.reuse
+            chunks = self._open(record) if reuse is None else self._open_or_reuse(record, reuse)
+            async with aclosing(chunks):
                 async for chunk in chunks:
                     record.take(chunk)
-                    if held is None:
-                        yield chunk
-                        continue
-                    held.append(chunk)
-                    if chunk.bears_content:
-                        self._metrics.first_token(exchange.provider, time.perf_counter() - exchange.started)
-                        for early in held:
-                            yield early
-                        held = None
+                    yield chunk
 
-    async def _prepare(self, record: "_Record", request: ChatRequest) -> Target:
-        """Choose the target and gather what the call needs beside the question."""
-        exchange = record.exchange
-        target = self._router.target(exchange.model or None)
-        exchange.provider = target.provider.name
-        exchange.model = target.model
-        exchange.mock = target.provider.is_mock
-        if exchange.conversation_id is not None:
-            request = request.after(await self._earlier(exchange.key_id, exchange.conversation_id))
-        record.request = request
-        return target
+    async def _ask(self, exchange: Exchange, call: Call, attempts: list[Attempt]) -> tuple[Target, Completion]:
+        route = self._router.route(call.model)
 
+        async def ask(target: Target, limits: Limits) -> Completion:
+            return await translation.complete(call, target, limits, exchange)
 
-class _Record:
-    """The record of one call: a place for it is reserved at the start, it is settled and queued at the end."""
+        began = time.perf_counter()
+        answered = await self._attempts.complete(route, ask, attempts)
+        exchange.waited_ms = (time.perf_counter() - began) * 1000
+        return answered
 
-    request: ChatRequest
+    async def _ask_or_reuse(self, exchange: Exchange, call: Call, reuse: Reuse) -> tuple[Target, Completion]:
+        key = self._cache.key(exchange.key_id, call)
+        entry = self._cache.find(key, reuse)
+        if entry is not None:
+            exchange.cached = True
+            return entry.target, cast("Completion", entry.parts[0])
 
-    def __init__(self, exchange: Exchange, recorder: Recorder, metrics: Metrics) -> None:
-        self.exchange = exchange
-        self._recorder = recorder
-        self._metrics = metrics
-        self._texts: list[str] = []
-        self._usage: Usage | None = None
+        async def ask(attempts: list[Attempt]) -> tuple[Target, Completion]:
+            target, completion = await self._ask(exchange, call, attempts)
+            if reuse.stores:
+                self._cache.put(key, target, (completion,))
+            return target, completion
 
-    def take(self, part: Completion | Chunk) -> None:
-        """Note what an answer, or a chunk of one, says."""
-        if part.text:
-            self._texts.append(part.text)
-        if part.finish_reason is not None:
-            self.exchange.finish_reason = part.finish_reason
-        if part.usage is not None:
-            self._usage = part.usage
+        if self._coalescer is None or not reuse.reads:
+            return await ask(exchange.attempts)
+        began = time.perf_counter()
+        answered = await self._coalescer.complete(key, exchange, ask)
+        exchange.waited_ms = (time.perf_counter() - began) * 1000
+        return answered
 
-    async def __aenter__(self) -> Self:
-        self._recorder.admit()
-        return self
+    def _open(self, record: Record) -> AsyncGenerator[Chunk, None]:
+        exchange, call = record.exchange, record.call
+        route = self._router.route(call.model)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        exchange = self.exchange
-        exchange.duration_ms = round((time.perf_counter() - exchange.started) * 1000, 3)
-        exchange.answer = "".join(self._texts)
-        exchange.usage = self._counted()
-        if error is not None:
-            _fail(exchange, error)
-        usage = exchange.usage
-        self._metrics.call(
-            exchange.provider, exchange.error or exchange.status, usage.input_tokens, usage.output_tokens
-        )
-        written = self._recorder.add(exchange)
-        if exchange.status != "cancelled":  # nobody waits for a cancelled one
-            await written.wait()
+        def open_stream(target: Target, limits: Limits) -> AsyncGenerator[Chunk, None]:
+            return translation.stream(call, target, limits, exchange)
 
-    def _counted(self) -> Usage:
-        """The provider's count; an estimate if there is an answer without one; nothing if there is no answer."""
-        if self._usage is not None:
-            return self._usage
-        if not self._texts:
-            return Usage()
-        return estimate(input_characters=self.request.characters(), output_characters=len(self.exchange.answer))
+        began = time.perf_counter()
 
+        def answered_by(target: Target) -> None:
+            now = time.perf_counter()
+            exchange.waited_ms = (now - began) * 1000
+            record.answered_by(target)
+            self._metrics.first_token(exchange.provider, now - exchange.started)
 
-def _fail(exchange: Exchange, error: BaseException) -> None:
-    """Who cancels a call names the reason in `exchange.error` first: the client's leaving or the server's shutdown."""
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        exchange.status = "cancelled"
-        exchange.error = exchange.error or ShuttingDown.code
-    else:
-        exchange.status = "failed"
-        exchange.error = error.code if isinstance(error, GatewayError) else GatewayError.code
+        return self._attempts.stream(route, open_stream, exchange.attempts, answered_by)
+
+    async def _open_or_reuse(self, record: Record, reuse: Reuse) -> AsyncGenerator[Chunk, None]:
+        key = self._cache.key(record.exchange.key_id, record.call)
+        entry = self._cache.find(key, reuse)
+        if entry is not None:
+            record.exchange.cached = True
+            record.answered_by(entry.target)
+            for chunk in entry.parts:
+                yield cast("Chunk", chunk)
+            return
+        parts: list[Chunk] = []
+        async with aclosing(self._open(record)) as chunks:
+            async for chunk in chunks:
+                parts.append(chunk)
+                yield chunk
+        if reuse.stores and record.target is not None:
+            self._cache.put(key, record.target, parts)
+
+    async def _with_earlier(self, exchange: Exchange, call: Call) -> Call:
+        if exchange.conversation_id is None:
+            return call
+        return call.after(await self._earlier(exchange.key_id, exchange.conversation_id))
+
+    def _watch(self, metrics: Metrics) -> None:
+        cache, coalescer = self._cache, self._coalescer
+        metrics.watch("aiproxy_cache_hits", "Answers given from memory.", lambda: cache.hits)
+        metrics.watch("aiproxy_cache_misses", "Answers looked for in memory and not found.", lambda: cache.misses)
+        metrics.watch("aiproxy_cache_bytes", "Memory that answers take.", lambda: cache.size)
+        metrics.watch("aiproxy_cache_evicted", "Answers that had to go, or were too large.", lambda: cache.evicted)
+        if coalescer is not None:
+            metrics.watch("aiproxy_shared_answers", "Answers to calls that another made.", lambda: coalescer.shared)

@@ -23,15 +23,19 @@ log = structlog.get_logger()
 Write = Callable[[Sequence[Exchange]], Awaitable[None]]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_CANCEL_TIME = 1.0  # seconds that the last write gets to break off
 
 
 class _Batch:
-    """Rows that go into one transaction. `written` is set when it is committed, or when waiting has lasted too long."""
+    """Rows that go into one transaction. `released` is set when their answers need not wait any longer.
+
+    That is when it is committed, when its rows turn out to be such as can never be stored, or after `wait` seconds.
+    """
 
     def __init__(self, wait: float) -> None:
         self.rows: list[Exchange] = []
-        self.written = asyncio.Event()
-        self.timer = asyncio.get_running_loop().call_later(wait, self.written.set)
+        self.released = asyncio.Event()
+        self.timer = asyncio.get_running_loop().call_later(wait, self.released.set)
 
 
 class Recorder:
@@ -60,15 +64,18 @@ class Recorder:
         self._idle.clear()
 
     def add(self, exchange: Exchange) -> asyncio.Event:
-        """Queue a record. The event is set when it is in the history, or when waiting for that has lasted too long."""
+        """Queue a record. The event is set when its answer need not wait any longer.
+
+        Then it is in the history, or has not got there in time and stays queued, or can never be stored (see `lost`).
+        """
         batch = self._batches[-1] if self._batches else None
-        if batch is None or batch.written.is_set() or len(batch.rows) >= self._settings.batch:
+        if batch is None or batch.released.is_set() or len(batch.rows) >= self._settings.batch:
             batch = _Batch(self._settings.wait)
             self._batches.append(batch)
         batch.rows.append(exchange)
         self.held_characters += _size(exchange)
         self._arrived.set()
-        return batch.written
+        return batch.released
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="recorder")
@@ -84,7 +91,9 @@ class Recorder:
             log.error("history: records lost at shutdown", records=self.held)
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=_CANCEL_TIME)
+            if not self._task.done():
+                log.error("history: the last write does not break off, and is left alone", seconds=_CANCEL_TIME)
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -134,7 +143,7 @@ class Recorder:
 
     def _done(self, batch: _Batch) -> None:
         batch.timer.cancel()
-        batch.written.set()
+        batch.released.set()
         self.held -= len(batch.rows)
         self.held_characters -= sum(map(_size, batch.rows))
         if not self.held:
@@ -142,4 +151,5 @@ class Recorder:
 
 
 def _size(exchange: Exchange) -> int:
-    return len(exchange.question) + len(exchange.answer)
+    bodies = len(exchange.request or b"") + len(exchange.response or b"")
+    return len(exchange.question) + len(exchange.answer) + bodies

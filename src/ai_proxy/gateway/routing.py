@@ -1,25 +1,138 @@
-"""Which provider answers for a model."""
+"""Which route a model name stands for."""
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from ai_proxy.core.catalog import ModelSettings
+from ai_proxy.core.exceptions import BadRequest, ModelNotFound
+from ai_proxy.core.types import Limits
+from ai_proxy.gateway.prices import list_price
+from ai_proxy.gateway.targets import Route, Target, Workshop
 from ai_proxy.providers.base import Provider
 
+__all__ = ["Found", "Names", "Route", "Router", "Target"]
 
-class Target(NamedTuple):
-    provider: Provider
-    model: str
+_MOST_LEARNED = 2048  # routes for names that no table holds: callers may invent any
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of model names.
+
+    `default` is the model of questions that name none; unset, it is the first provider's own. `known` gives the models
+    of a provider, or None when nobody knows them; for the providers in `complete` there are no others. `prefixes` are,
+    for each provider, the beginnings of the names that are its own; the longest one of all wins. At the providers in
+    `vendored` models are named vendor/model, so that `openrouter/auto` is a whole name; so are the `whole` ones.
+    """
+
+    default: str | None = None
+    known: Callable[[str], frozenset[str] | None] = lambda _: None
+    complete: frozenset[str] = frozenset()
+    prefixes: Mapping[str, Sequence[str]] = {}
+    vendored: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+
+
+class Found(NamedTuple):
+    """The route for a name, and the rule by which it was found."""
+
+    route: Route
+    rule: str
 
 
 class Router:
-    """Models are the first provider's, under its own names; a name with a slash is OpenRouter's, if that is set up."""
+    """Names are looked up anew each time, since providers' lists change; routes, and what is known of targets, stay."""
 
-    def __init__(self, providers: Mapping[str, Provider], *, default_model: str | None) -> None:
-        self._first = next(iter(providers.values()))
-        self._openrouter = providers.get("openrouter", self._first)
-        self._default_model = default_model or self._first.default_model
+    def __init__(
+        self,
+        providers: Mapping[str, Sequence[Provider]],
+        models: Mapping[str, ModelSettings],
+        *,
+        limits: Mapping[str, Limits],
+        names: Names,
+        list_price: Callable[[str, str], float | None] = list_price,
+    ) -> None:
+        """`providers` come in the order of preference, each once for every key. Raises `ValueError` for bad tables."""
+        self.configured: dict[str, Route] = {}  # by names and aliases
+        self._providers = providers
+        self._names = names
+        self._first = next(iter(providers))
+        self._workshop = Workshop(providers, limits, self.route, list_price)
+        self._prefixes = sorted(
+            ((prefix, name) for name in providers for prefix in names.prefixes.get(name, ())),
+            key=lambda pair: -len(pair[0]),
+        )
+        self._learned: OrderedDict[tuple[str, str], Route] = OrderedDict()
+        for name, model in models.items():
+            self._add(self._workshop.configured(name, model), model.aliases)
 
-    def target(self, model: str | None) -> Target:
-        """The provider to ask, and the model's name there. None stands for the default model."""
-        model = model or self._default_model
-        return Target(self._openrouter if "/" in model else self._first, model)
+    def route(self, model: str | None) -> Route:
+        """None stands for the default model. Raises `ModelNotFound` where that is certain, else the provider will."""
+        configured = self.configured.get(model or self._names.default or "")
+        return self.explain(model).route if configured is None else configured
+
+    def explain(self, model: str | None) -> Found:
+        """As `route`, with the reason."""
+        name = model or self._names.default
+        if name is None:
+            return self._default()
+        configured = self.configured.get(name)
+        if configured is not None:
+            return Found(configured, "configured" if configured.name == name else f"an alias of {configured.name}")
+        for provider, its_name, rule in self._candidates(name):
+            if provider not in self._names.complete or its_name in (self._names.known(provider) or ()):
+                return Found(self._learn(provider, its_name), rule)
+        raise ModelNotFound(name)
+
+    def _default(self) -> Found:
+        """The first provider's own choice."""
+        name = self._providers[self._first][0].default_model
+        if not name:
+            message = "A model must be named: no default model is set."
+            raise BadRequest(message, param="model")
+        return Found(self._learn(self._first, name), f"the default model of {self._first}")
+
+    def _candidates(self, name: str) -> Iterator[tuple[str, str, str]]:
+        """Providers that may have the model, its name there, and the rule: the strongest first."""
+        before, slash, rest = name.partition("/")
+        if slash and before in self._providers:
+            if rest:
+                yield before, name if self._is_whole(name, before, rest) else rest, "it names its provider"
+            return
+        for provider in self._providers:
+            if name in (self._names.known(provider) or ()):
+                yield provider, name, f"in the list of {provider}"
+        for prefix, provider in self._prefixes:
+            if name.startswith(prefix):
+                yield provider, name, f"it begins with {prefix}"
+        if slash and "openrouter" in self._providers:
+            yield "openrouter", name, "names with a slash go to openrouter"
+        yield self._first, name, "what is left goes to the first provider"
+
+    def _is_whole(self, name: str, provider: str, rest: str) -> bool:
+        """Whether a name that begins with a provider's is that provider's own name of the model."""
+        names = self._names
+        if name in names.whole or name in (names.known(provider) or ()):
+            return True
+        return provider in names.vendored and "/" not in rest
+
+    def _learn(self, provider: str, model: str) -> Route:
+        """The route for a model that no table names."""
+        key = (provider, model)
+        route = self._learned.get(key)
+        if route is None:
+            route = self._learned[key] = self._workshop.learned(provider, model)
+            if len(self._learned) > _MOST_LEARNED:
+                self._learned.popitem(last=False)
+        else:
+            self._learned.move_to_end(key)
+        return route
+
+    def _add(self, route: Route, aliases: Sequence[str]) -> None:
+        for name in (route.name, *aliases):
+            if name in self.configured:
+                message = f"models: two have the name {name!r}"
+                raise ValueError(message)
+            self.configured[name] = route

@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from ai_proxy.dialects.chat import ChatRequest, Chunk, Completion
+from ai_proxy.core.types import Limits
+from ai_proxy.dialects.call import Call
+from ai_proxy.dialects.chat import Chunk, Completion
 
 
 class Provider(Protocol):
-    """Raises `UpstreamError` for everything that goes wrong at the provider, and nothing else of its own."""
+    """One provider, with one key. Raises `UpstreamError` for all that goes wrong there, and nothing else of its own."""
 
     @property
     def name(self) -> str: ...
@@ -18,8 +20,17 @@ class Provider(Protocol):
     @property
     def is_mock(self) -> bool: ...
 
-    async def complete(self, request: ChatRequest, model: str) -> Completion: ...
+    @property
+    def dialects(self) -> frozenset[str]:
+        """The wire formats that it takes as they are. Calls in others come translated to `chat`, which all take."""
+        ...
 
-    def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Chunk, None]:
+    async def complete(self, call: Call, model: str, limits: Limits) -> Completion: ...
+
+    def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
         """The answer in chunks. Ends only after a chunk with a finish reason; raises when it breaks off earlier."""
+        ...
+
+    async def models(self, limits: Limits) -> list[str]:
+        """The models that it has now. Raises `UpstreamError`."""
         ...

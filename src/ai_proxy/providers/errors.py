@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from ai_proxy.core.exceptions import (
     BadUpstreamResponse,
+    ContentFiltered,
+    ContextLengthExceeded,
     ProviderAuth,
     ProviderQuota,
     UpstreamError,
@@ -19,57 +22,147 @@ from ai_proxy.core.exceptions import (
 )
 from ai_proxy.dialects.chat import ProviderFault
 
-_PASSED_ON = frozenset({400, 404, 413, 422})  # the caller's own mistakes, which only the provider can see
 _FIRST_ERROR = 300
+_FIRST_FAILURE = 500
 _MAX_MESSAGE = 500
 _MAX_RETRY_AFTER = 86_400.0
-_OVERLOADED_RETRY_AFTER = 5.0
 _SECRETS = re.compile(r"\b(?:sk|pk|rk|aip)[-_][\w-]{6,}|(?<=://)[^/\s@]+(?=@)|(?i:(?<=bearer )\S+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def rejection(provider: str, status: int, fault: ProviderFault, *, retry_after: str | None = None) -> UpstreamError:
     """The error for an answer with `status`, or for a fault found in an answer that claimed to be good."""
-    wait = parse_retry_after(retry_after)
-    if status == 402 or (status == 429 and fault.code == "insufficient_quota"):  # noqa: PLR2004
-        return ProviderQuota(provider, "the account with the provider has run out of quota", upstream_status=status)
-    if status in _PASSED_ON:
-        message = clean(fault.message) or f"refused the request with status {status}"
-        return UpstreamRejected(provider, message, upstream_status=status)
-    if status in {503, 529}:
-        message = "is overloaded: try again later"
-        return UpstreamOverloaded(
-            provider, message, upstream_status=status, retry_after=_OVERLOADED_RETRY_AFTER if wait is None else wait
-        )
-    build = _BY_STATUS.get(status)
-    if build is not None:
-        return build(provider, status, wait)
-    message = "sent an error in place of an answer" if status < _FIRST_ERROR else f"answered with status {status}"
-    return BadUpstreamResponse(provider, message, upstream_status=status)
+    build = _by_words(status, fault) or _BY_STATUS.get(status) or _bad_response
+    return build(_Refusal(provider, status, clean(fault.message), parse_retry_after(retry_after)))
 
 
-def _rate_limited(provider: str, status: int, wait: float | None) -> UpstreamError:
+class _Refusal(NamedTuple):
+    """`wait` is in seconds."""
+
+    provider: str
+    status: int
+    message: str
+    wait: float | None
+
+
+_Build = Callable[[_Refusal], UpstreamError]
+
+
+def _by_words(status: int, fault: ProviderFault) -> _Build | None:
+    """What a refusal means where its code or its words tell more than its status."""
+    if status >= _FIRST_FAILURE:
+        return None
+    build = _BY_CODE.get(fault.code or "")
+    if build is None and status in _ABOUT_THE_REQUEST:
+        words = fault.message[: 4 * _MAX_MESSAGE]
+        build = next((build for pattern, build in _BY_WORDS if pattern.search(words)), None)
+    return build
+
+
+def _rejected(refusal: _Refusal) -> UpstreamError:
+    """The caller's own mistakes, which only the provider can see."""
+    message = refusal.message or f"refused the request with status {refusal.status}"
+    return UpstreamRejected(refusal.provider, message, upstream_status=refusal.status)
+
+
+def _too_long(refusal: _Refusal) -> UpstreamError:
+    message = refusal.message or "the request is too long for the model"
+    return ContextLengthExceeded(refusal.provider, message, upstream_status=refusal.status)
+
+
+def _filtered(refusal: _Refusal) -> UpstreamError:
+    message = refusal.message or "its content filter refused the request"
+    return ContentFiltered(refusal.provider, message, upstream_status=refusal.status)
+
+
+def _rate_limited(refusal: _Refusal) -> UpstreamError:
     message = "limits the rate of our calls: try again later"
-    return UpstreamRateLimited(provider, message, upstream_status=status, retry_after=wait)
+    return UpstreamRateLimited(refusal.provider, message, upstream_status=refusal.status, retry_after=refusal.wait)
 
 
-def _bad_key(provider: str, status: int, _: float | None) -> UpstreamError:
+def _overloaded(refusal: _Refusal) -> UpstreamError:
+    message = "is overloaded: try again later"
+    return UpstreamOverloaded(refusal.provider, message, upstream_status=refusal.status, retry_after=refusal.wait)
+
+
+def _bad_key(refusal: _Refusal) -> UpstreamError:
     message = "refused the gateway's own key: its operator must check it"
-    return ProviderAuth(provider, message, upstream_status=status)
+    return ProviderAuth(refusal.provider, message, upstream_status=refusal.status)
 
 
-def _timed_out(provider: str, status: int, _: float | None) -> UpstreamError:
-    error = UpstreamTimeout(provider, "gave up waiting")
-    error.upstream_status = status
+def _no_quota(refusal: _Refusal) -> UpstreamError:
+    message = "the account with the provider has run out of quota"
+    return ProviderQuota(refusal.provider, message, upstream_status=refusal.status)
+
+
+def _timed_out(refusal: _Refusal) -> UpstreamError:
+    error = UpstreamTimeout(refusal.provider, "gave up waiting")
+    error.upstream_status = refusal.status
     return error
 
 
-_BY_STATUS: dict[int, Callable[[str, int, float | None], UpstreamError]] = {
+def _bad_response(refusal: _Refusal) -> UpstreamError:
+    good = refusal.status < _FIRST_ERROR
+    message = "sent an error in place of an answer" if good else f"answered with status {refusal.status}"
+    return BadUpstreamResponse(refusal.provider, message, upstream_status=refusal.status)
+
+
+_BY_STATUS: dict[int, _Build] = {
+    400: _rejected,
     401: _bad_key,
+    402: _no_quota,
     403: _bad_key,
+    404: _rejected,
     408: _timed_out,
+    413: _rejected,
+    422: _rejected,
     429: _rate_limited,
+    503: _overloaded,
+    529: _overloaded,
 }
+
+_BY_CODE: dict[str, _Build] = {
+    "context_length_exceeded": _too_long,
+    "exceed_context_size_error": _too_long,  # https://github.com/ggml-org/llama.cpp/pull/15780
+    "content_filter": _filtered,  # https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter
+    "content_policy_violation": _filtered,
+    "insufficient_quota": _no_quota,
+}
+
+# A 403 among them: input that was flagged has it at https://openrouter.ai/docs/api/reference/errors-and-debugging
+_ABOUT_THE_REQUEST = frozenset({400, 403, 413, 422})
+
+_BY_WORDS: tuple[tuple[re.Pattern[str], _Build], ...] = (
+    (
+        # https://ai.google.dev/gemini-api/docs/troubleshooting: Google answers a bad key with a 400.
+        re.compile(r"\bapi key (?:not valid|not found|expired)", re.IGNORECASE),
+        _bad_key,
+    ),
+    (
+        re.compile(
+            r"\bmaximum (?:context|prompt) length"  # OpenAI, OpenRouter, DeepSeek, vLLM; xAI
+            r"|\b(?:prompt|input)(?: is)? too long"  # Anthropic, Bedrock
+            r"|\bexceeds?\b.{0,40}\bcontext (?:limit|length|window|size)"  # Anthropic, OpenAI, llama.cpp, Ollama
+            r"|\binput token count\b.{0,40}\bexceeds the maximum"  # Gemini
+            r"|\btoo (?:many tokens|large for model)"  # Cohere; Mistral
+            r"|\breduce the length of the messages"  # Groq
+            r"|\blength of all messages is too long"  # Perplexity
+            r"|\bmust be less than max_seq_len"  # SiliconFlow
+            r"|\btokens? \+ `?max_new_tokens`? must be",  # Text Generation Inference
+            re.IGNORECASE,
+        ),
+        _too_long,
+    ),
+    (
+        re.compile(
+            r"\bcontent (?:management|filter|policy)"  # Azure, Anthropic
+            r"|\b(?:input|prompt|content) was flagged|\brequires moderation"  # OpenRouter
+            r"|\bviolates usage guidelines",  # xAI
+            re.IGNORECASE,
+        ),
+        _filtered,
+    ),
+)
 
 
 def parse_retry_after(value: str | None) -> float | None:

@@ -1,18 +1,19 @@
 """The one HTTP client towards providers: pooled, bounded, with a deadline on every wait. Nothing else names aiohttp."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from ai_proxy.core.config import UpstreamSettings
 from ai_proxy.core.exceptions import BadUpstreamResponse, PoolFull, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from ai_proxy.core.types import Limits
+from ai_proxy.providers.deadline import Deadline, Expired
 
 # An idle connection is dropped before the provider is likely to: most keep theirs for a minute or more.
 _KEEP_ALIVE = 15.0
@@ -21,27 +22,24 @@ _IDLE_CLOSE = 0.5
 # How long a finished stream may take to close its HTTP body before its connection is thrown away.
 _LINGER = 0.05
 
-_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)  # OSError: TimeoutError is one of them
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)  # all are ours
 
-T = TypeVar("T")
-
+# Whether the request at hand got a new connection, and how long making one may take.
 _connected: ContextVar[bool] = ContextVar("connected", default=False)
+_connect_limit: ContextVar[float] = ContextVar("connect_limit", default=5.0)
 
 
 class Http:
     """Use as an async context manager: connections are closed at its end."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
-        self._settings = settings
-        self._slots = asyncio.Semaphore(settings.max_connections)
+    def __init__(self) -> None:
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=self._settings.connect_timeout, sock_connect=self._settings.connect_timeout
-            ),
+            timeout=_NO_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("accept", "accept-encoding", "user-agent"),
@@ -51,17 +49,35 @@ class Http:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    def channel(self, provider: str, *, max_connections: int, pool_timeout: float) -> "Channel":
+        """The way to one provider: at most `max_connections` calls at a time, whatever becomes of the others."""
+        return Channel(self._session, provider, asyncio.Semaphore(max_connections), pool_timeout)
+
+
+class Channel:
+    """Sends requests to one provider."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, provider: str, slots: asyncio.Semaphore, pool_timeout: float
+    ) -> None:
+        self._session = session
+        self._provider = provider
+        self._slots = slots
+        self._pool_timeout = pool_timeout
+
     @asynccontextmanager
-    async def post(self, provider: str, url: URL, body: bytes, headers: Mapping[str, str]) -> AsyncIterator["Reply"]:
+    async def request(
+        self, method: str, url: URL, headers: Mapping[str, str], limits: Limits, body: bytes | None = None
+    ) -> AsyncIterator["Reply"]:
         """Send a request; the answer's status and headers are there at once, its body is read through the `Reply`.
 
         Raises `PoolFull`, `UpstreamUnreachable`, `UpstreamTimeout` or `BadUpstreamResponse`.
         """
         await self._take_slot()
         try:
-            reply = Reply(provider, self._settings)
-            reply.response = await reply.within("first_byte", self._send(url, body, headers))
+            reply = Reply(self._provider, limits)
             try:
+                await reply.begin(self._send(method, url, headers, limits.connect, body))
                 yield reply
             finally:
                 reply.close()
@@ -73,26 +89,30 @@ class Http:
             await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout(self._settings.pool_timeout):
+            async with asyncio.timeout(self._pool_timeout):
                 await self._slots.acquire()
         except TimeoutError:
-            message = "Too many calls to providers are running: try again in a moment."
+            message = f"{self._provider}: too many calls to it are running: try again in a moment."
             raise PoolFull(message, retry_after=1) from None
 
-    async def _send(self, url: URL, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _send(
+        self, method: str, url: URL, headers: Mapping[str, str], connect: float, body: bytes | None
+    ) -> aiohttp.ClientResponse:
         """Send once; and once more when a kept connection turns out to have been closed by the other side.
 
         The second try is made only if the connection was a reused one, not a byte came back, and it ended so soon
         that the provider cannot have worked on the request.
         """
         _connected.set(False)
+        _connect_limit.set(connect)
+        send = partial(self._session.request, method, url, data=body, headers=headers, allow_redirects=False)
         sent = asyncio.get_running_loop().time()
         try:
-            return await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+            return await send()
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if _connected.get() or _begun(error) or asyncio.get_running_loop().time() - sent > _IDLE_CLOSE:
                 raise
-        return await self._session.post(url, data=body, headers=headers, allow_redirects=False)
+        return await send()
 
 
 def _begun(error: aiohttp.ClientError) -> bool:
@@ -103,83 +123,92 @@ def _begun(error: aiohttp.ClientError) -> bool:
 class Reply:
     """A provider's answer while it comes in."""
 
-    response: aiohttp.ClientResponse
+    response: aiohttp.ClientResponse | None = None
 
-    def __init__(self, provider: str, settings: UpstreamSettings) -> None:
+    def __init__(self, provider: str, limits: Limits) -> None:
         self._provider = provider
-        self._settings = settings
+        self._limits = limits
         self._clock = asyncio.get_running_loop().time
-        self._started = self._clock()
-        self._end = self._started + settings.total_timeout
+        started = self._clock()
+        self._first = started + limits.first_byte
+        self._end = started + limits.total
+        self._left = limits.max_bytes
+        self._deadline = Deadline()
+        self._content: aiohttp.StreamReader
+        self.has_content = False  # set it when the answer proper has begun: until then `first_byte` is the limit
 
-    @property
-    def status(self) -> int:
-        return self.response.status
+    async def begin(self, sending: Any) -> None:
+        self.response = await self._within(sending)
+        self.status = self.response.status
+        self._content = self.response.content
 
     def header(self, name: str) -> str | None:
+        assert self.response is not None  # noqa: S101 - begun
         return self.response.headers.get(name)
 
     async def read(self) -> bytes:
         """The whole body."""
-        blocks = [block async for block in self.blocks()]
+        blocks = []
+        while block := await self.block():
+            self.has_content = True
+            blocks.append(block)
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """The body in blocks, as they arrive."""
-        if self.response.headers.get("content-encoding", "identity").lower() != "identity":
+    async def block(self) -> bytes:
+        """What has arrived of the body, waiting for it if need be; nothing at its end."""
+        content = self._content
+        if self._left == self._limits.max_bytes and (self.header("content-encoding") or "identity") != "identity":
             raise BadUpstreamResponse(self._provider, "sent a compressed answer that was not asked for")
-        content = self.response.content
-        phase, left = "first_byte", self._settings.max_response_bytes
         while not content.at_eof():
             if self._clock() > self._end:
                 raise UpstreamTimeout(self._provider, _TIMEOUTS["total"], phase="total")
-            block = self._arrived(content) or await self.within(phase, content.readany())
-            left -= len(block)
-            if left < 0:
+            block = self._arrived() or await self._within(content.readany())
+            self._left -= len(block)
+            if self._left < 0:
                 raise BadUpstreamResponse(self._provider, "sent an answer over the size limit")
             if block:
-                phase = "idle"
-                yield block
+                return block
+        return b""
 
-    def _arrived(self, content: aiohttp.StreamReader) -> bytes:
+    def _arrived(self) -> bytes:
         """What is there already, for which no timer need be set."""
         try:
-            return content.read_nowait()
+            return self._content.read_nowait()
         except aiohttp.ClientError as error:
             raise _translated(self._provider, error) from None
 
     async def finish(self) -> None:
         """Call when nothing more is expected: lets the connection be used again if the body ends here."""
-        content = self.response.content
         try:
             async with asyncio.timeout(_LINGER):
-                while not content.at_eof():
-                    if await content.readany():
+                while not self._content.at_eof():
+                    if await self._content.readany():
                         return
         except (TimeoutError, aiohttp.ClientError):
             return
 
     def close(self) -> None:
         """Give the connection back, or cut it off when the answer is still coming in: the provider can stop."""
-        if self.response.content.at_eof():
+        self._deadline.close()
+        if self.response is None:
+            return
+        if self._content.at_eof():
             self.response.release()
         else:
             self.response.close()
 
-    async def within(self, phase: str, coming: Awaitable[T]) -> T:
-        """Wait for something, within the limit of its phase (`first_byte` or `idle`) and the total."""
-        if phase == "first_byte":
-            limit = self._started + self._settings.first_byte_timeout
-        else:
-            limit = self._clock() + self._settings.idle_timeout
-        timer = asyncio.timeout_at(min(limit, self._end))
+    async def _within(self, coming: Any) -> Any:
+        """Wait for something, within the limit of the phase that the answer is in, and the total."""
+        phase, limit = "first_byte", self._first
+        if self.has_content:
+            phase, limit = "idle", self._clock() + self._limits.idle
+        if limit > self._end:
+            phase, limit = "total", self._end
         try:
-            async with timer:
-                return await coming
+            return await self._deadline.wait(coming, limit)
+        except Expired:
+            raise UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase) from None
         except _FAILURES as error:
-            if timer.expired():
-                phase = "total" if self._end <= limit else phase
-                raise UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase) from None
             raise _translated(self._provider, error) from None
 
 
@@ -192,7 +221,10 @@ _TIMEOUTS = {
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes when a request got a new connection: one that could not be handed a request by mistake."""
+    """Notes when a request got a new connection: one that could not be handed a request by mistake.
+
+    The limit for making one is set here, and not by aiohttp: its own would set a timer for kept connections too.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -200,7 +232,11 @@ class _Connector(aiohttp.TCPConnector):
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         _connected.set(True)
-        return await super()._create_connection(*args, **kwargs)
+        try:
+            async with asyncio.timeout(_connect_limit.get()):
+                return await super()._create_connection(*args, **kwargs)
+        except TimeoutError:
+            raise aiohttp.ConnectionTimeoutError from None
 
 
 class _Protocol(ResponseHandler):
@@ -225,7 +261,10 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], UpstreamError]], ...
         aiohttp.ClientSSLError,
         lambda provider: UpstreamUnreachable(provider, "no trusted TLS connection could be made", code="upstream_tls"),
     ),
-    (aiohttp.ClientConnectorError, lambda provider: UpstreamUnreachable(provider, "refused the connection")),
+    (
+        aiohttp.ClientConnectorError,
+        lambda provider: UpstreamUnreachable(provider, "refused the connection", connected=False),
+    ),
     (aiohttp.ClientPayloadError, lambda provider: BadUpstreamResponse(provider, "broke off its answer")),
     (aiohttp.ClientConnectionError, lambda provider: UpstreamUnreachable(provider, "closed the connection early")),
     (Exception, lambda provider: BadUpstreamResponse(provider, "sent something that is not HTTP")),

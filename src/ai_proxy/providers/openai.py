@@ -1,105 +1,116 @@
-"""Any upstream that speaks the OpenAI wire format: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama."""
+"""Any upstream that speaks the OpenAI wire formats: OpenAI, OpenRouter, Groq, vLLM, llama.cpp, Ollama, Azure."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import NoReturn, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import quote
 
-import msgspec
-from pydantic import SecretStr
 from yarl import URL
 
-from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamError
-from ai_proxy.dialects.chat import (
-    ChatRequest,
-    Chunk,
-    Completion,
-    ProviderFault,
-    read_chunk,
-    read_completion,
-    read_fault,
-)
-from ai_proxy.providers.errors import rejection
-from ai_proxy.providers.http import Http, Reply
-from ai_proxy.providers.sse import EventSplitter
+from ai_proxy.core.exceptions import StreamTruncated
+from ai_proxy.core.resolved import ResolvedProvider
+from ai_proxy.core.types import Limits
+from ai_proxy.dialects.call import Call
+from ai_proxy.dialects.chat import Chunk, Completion
+from ai_proxy.dialects.wires import WIRES
+from ai_proxy.providers.answers import GOOD, Answers, event_data, is_stream, read_models
+from ai_proxy.providers.http import Channel, Reply
 
-T = TypeVar("T")
-
-_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_GOOD = 200
-_PATIENCE = 2.0  # seconds for the words that go with an error status
-_LEAST_KEY = 8  # what is shorter is no secret, but a word for servers that want none: "ollama", "EMPTY"
+_WITH_OPTIONS = frozenset({"chat", "completions"})  # the formats that have stream_options
 
 
 class OpenAI:
     is_mock = False
 
-    def __init__(self, name: str, *, base_url: str, api_key: SecretStr, default_model: str, http: Http) -> None:
-        self.name = name
-        self.default_model = default_model
-        self._http = http
-        self._url = URL(f"{base_url}/chat/completions", encoded=True)
-        self._key = api_key.get_secret_value()
+    def __init__(self, provider: ResolvedProvider, key: str, channel: Channel) -> None:
+        self.name = provider.name
+        self.default_model = provider.default_model
+        self.dialects = _with_counting(provider.dialects)
+        self._provider = provider
+        self._channel = channel
+        self._answers = Answers(provider.name, key)
+        self._query = f"?api-version={quote(provider.api_version)}" if provider.api_version else ""
+        self._urls: dict[str, URL] = {}
         self._headers = {
-            "authorization": f"Bearer {self._key}",
+            **_authorization(provider.key_header, key),
             "content-type": "application/json",
             "accept-encoding": "identity",
             "user-agent": "ai-proxy",
         }
 
-    async def complete(self, request: ChatRequest, model: str) -> Completion:
-        async with self._http.post(self.name, self._url, request.payload(model, stream=False), self._headers) as reply:
-            if reply.status != _GOOD:
-                await self._refuse(reply)
+    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+        async with self._post(call, model, limits, call.payload(model, self._changes(call, stream=False))) as reply:
+            if reply.status != GOOD:
+                await self._answers.refuse(reply)
             body = await reply.read()
-        return self._read(read_completion, body)
+        return self._answers.read(WIRES[call.dialect].read_answer, body)
 
-    async def stream(self, request: ChatRequest, model: str) -> AsyncGenerator[Chunk, None]:
-        async with self._http.post(self.name, self._url, request.payload(model, stream=True), self._headers) as reply:
-            if reply.status != _GOOD or "text/event-stream" not in (reply.header("content-type") or "").lower():
-                await self._refuse(reply)
+    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+        read_event = WIRES[call.dialect].read_event
+        async with self._post(call, model, limits, call.payload(model, self._changes(call, stream=True))) as reply:
+            if not is_stream(reply):
+                await self._answers.refuse(reply)
             finished = False
-            async for data in self._events(reply):
-                chunk = self._read(read_chunk, data)
-                finished = finished or chunk.finish_reason is not None
-                yield chunk
+            async for events in event_data(reply):
+                for data in events:
+                    chunk = self._answers.read(read_event, data)
+                    if chunk.content:
+                        reply.has_content = True
+                        finished = finished or chunk.finish_reason is not None
+                    yield chunk
             if not finished:
                 raise StreamTruncated(self.name, "ended its answer without finishing it")
 
-    async def _events(self, reply: Reply) -> AsyncGenerator[bytes, None]:
-        """The data of each event, up to the `[DONE]` that ends a stream in this format."""
-        splitter = EventSplitter()
-        async for block in reply.blocks():
-            for data in splitter.feed(block):
-                if data == b"[DONE]":
-                    await reply.finish()
-                    return
-                yield data
-        for data in splitter.close():
-            if data != b"[DONE]":
-                yield data
+    async def models(self, limits: Limits) -> list[str]:
+        url = URL(f"{self._provider.base_url}/models{self._query}", encoded=True)
+        async with self._channel.request("GET", url, self._headers, limits) as reply:
+            if reply.status != GOOD:
+                await self._answers.refuse(reply)
+            return self._answers.read(read_models, await reply.read())
 
-    async def _refuse(self, reply: Reply) -> NoReturn:
-        """Raise the error that anything but a good answer stands for."""
-        if reply.status == _GOOD:
-            fault = read_fault(await reply.read())
-            raise self._rejection(fault.status or _GOOD, fault)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                fault = read_fault(await reply.read())
-        except (UpstreamError, TimeoutError):  # the status says enough
-            fault = ProviderFault("")
-        raise self._rejection(reply.status, fault, retry_after=reply.header("retry-after"))
+    def _post(self, call: Call, model: str, limits: Limits, body: bytes) -> AbstractAsyncContextManager[Reply]:
+        headers = {**self._headers, **call.headers} if call.headers else self._headers
+        return self._channel.request("POST", self._url(WIRES[call.dialect].path, model), headers, limits, body)
 
-    def _read(self, read: Callable[[bytes], T], body: bytes) -> T:
-        try:
-            return read(body)
-        except ProviderFault as fault:
-            raise self._rejection(fault.status or _GOOD, fault) from None
-        except _BROKEN:
-            message = "sent something that is not an answer"
-            raise BadUpstreamResponse(self.name, message, upstream_status=_GOOD) from None
+    def _url(self, path: str, model: str) -> URL:
+        if self._provider.deployments:  # Azure: https://learn.microsoft.com/azure/ai-services/openai/reference
+            path = f"/deployments/{quote(model, safe='')}{path}"
+            return URL(f"{self._provider.base_url}{path}{self._query}", encoded=True)
+        known = self._urls.get(path)
+        if known is None:
+            known = self._urls[path] = URL(f"{self._provider.base_url}{path}{self._query}", encoded=True)
+        return known
 
-    def _rejection(self, status: int, fault: ProviderFault, *, retry_after: str | None = None) -> UpstreamError:
-        if len(self._key) >= _LEAST_KEY:  # it may not look like one
-            fault.message = fault.message.replace(self._key, "***")
-        return rejection(self.name, status, fault, retry_after=retry_after)
+    def _changes(self, call: Call, *, stream: bool) -> dict[str, Any] | None:
+        """What is sent otherwise than it came.
+
+        A stream tells its usage only to those who ask, and it is asked for always: somebody has to pay for it. A limit
+        that the provider would not heed goes under the name that it knows.
+        """
+        if call.dialect not in _WITH_OPTIONS:
+            return None
+        changes = self._limit(call)
+        if stream and self._provider.usage_option:
+            changes["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+        return changes
+
+    def _limit(self, call: Call) -> dict[str, Any]:
+        """The limit of tokens under the name that the provider heeds: OpenAI's newer models refuse the old one."""
+        old, new = "max_tokens", "max_completion_tokens"
+        if self._provider.completion_limit:
+            if call.is_ours and old in call.body:
+                return {new: call.body[old], old: None}
+        elif self._provider.completion_limit is False and new in call.body:
+            return {old: call.body[new], new: None}
+        return {}
+
+
+def _authorization(header: str, key: str) -> dict[str, str]:
+    if not key:
+        return {}
+    return {header: f"Bearer {key}" if header == "authorization" else key}
+
+
+def _with_counting(dialects: frozenset[str]) -> frozenset[str]:
+    """Who takes Anthropic's messages counts their tokens, too."""
+    return dialects | {"count_tokens"} if "messages" in dialects else dialects

@@ -59,7 +59,7 @@ class AskResponse(BaseModel):
                 {
                     "id": "019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51",
                     "answer": "Paris.",
-                    "model": "gpt-4o-mini",
+                    "model": "gpt-6-luna",
                     "provider": "openai",
                     "mock": False,
                     "finish_reason": "stop",

@@ -34,7 +34,7 @@ class HistoryPage(BaseModel):
                             "id": "019ab2f0-5d3c-7e1a-9b44-2f6c0d8e7a51",
                             "question": "What is the capital of France?",
                             "answer": "Paris.",
-                            "model": "gpt-4o-mini",
+                            "model": "gpt-6-luna",
                             "provider": "openai",
                             "mock": False,
                             "status": "completed",

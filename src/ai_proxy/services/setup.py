@@ -1,38 +1,28 @@
 """What a start does before calls can be served: the schema, the secret, the first key, and a greeting."""
 
-import asyncio
-import time
-
 import structlog
 
 from ai_proxy import __version__
-from ai_proxy.core import apikeys
 from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import DatabaseUnavailable
 from ai_proxy.core.logging import say
 from ai_proxy.services import keys
-from ai_proxy.storage import keys as stored_keys
-from ai_proxy.storage import schema, secret
-from ai_proxy.storage.engine import Database
+from ai_proxy.services.keys import secret_of
+from ai_proxy.storage import schema
+from ai_proxy.storage.engine import Database, outlast_lock
 
 log = structlog.get_logger()
-
-_PATIENCE, _PAUSE = 10.0, 0.1  # seconds that a start waits for a locked database, and between two tries
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not listened on
 
 
 async def prepare(settings: Settings, database: Database) -> bytes:
     """Bring the database to where calls can be served. Returns the secret; exits with a clear line if it can't."""
-    give_up = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return await _prepare(settings, database)
-        except DatabaseUnavailable as error:
-            if "locked" not in error.reason or time.monotonic() > give_up:
-                message = f"ai-proxy: DATABASE_URL: the database cannot be used: {error.reason}"
-                raise SystemExit(message) from None
-            await asyncio.sleep(_PAUSE)
+    try:
+        return await outlast_lock(lambda: _prepare(settings, database))
+    except DatabaseUnavailable as error:
+        message = f"ai-proxy: DATABASE_URL: the database cannot be used: {error.reason}"
+        raise SystemExit(message) from None
 
 
 async def _prepare(settings: Settings, database: Database) -> bytes:
@@ -42,13 +32,6 @@ async def _prepare(settings: Settings, database: Database) -> bytes:
     new_key = await keys.ensure_first(database, server_secret, settings.given_key)
     say(greeting(settings, new_key))
     return server_secret
-
-
-def secret_of(settings: Settings) -> bytes:
-    """The secret that keys are hashed with."""
-    given = settings.secret
-    text = secret.load_or_make(settings.data_directory) if given is None else given.get_secret_value()
-    return apikeys.hashing_secret(text)
 
 
 def greeting(settings: Settings, new_key: str | None) -> str:
@@ -72,8 +55,8 @@ def greeting(settings: Settings, new_key: str | None) -> str:
 def _way_out(settings: Settings) -> str:
     if settings.mock_mode:
         return "unset MOCK_MODE"
-    if "openai_base_url" in settings.model_fields_set:
-        return "OPENAI_BASE_URL is set, set OPENAI_API_KEY too (any text, if that server asks for no key)"
+    if address := settings.address_without_key:
+        return f"{address[0]} is set, set {address[1]} too (any text, if that server asks for no key)"
     return "set OPENAI_API_KEY or OPENROUTER_API_KEY"
 
 
@@ -89,13 +72,6 @@ async def settle_schema(settings: Settings, database: Database) -> None:
     await schema.upgrade(database)
 
 
-async def has_lost_its_secret(settings: Settings, database: Database) -> bool:
-    """Whether there are keys that were hashed with a secret which is not here."""
-    if settings.secret is not None or secret.exists(settings.data_directory):
-        return False
-    return await stored_keys.any_exist(database)
-
-
 async def _warn_of_a_lost_secret(settings: Settings, database: Database) -> None:
-    if await has_lost_its_secret(settings, database):
+    if await keys.have_lost_their_secret(database, settings):
         log.warning("keys: the secret file is gone, so no earlier key works: restore it, or make new keys")

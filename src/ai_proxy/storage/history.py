@@ -3,35 +3,55 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Row
 
 from ai_proxy.core import types
 from ai_proxy.core.types import Turn
+from ai_proxy.storage import idempotency
 from ai_proxy.storage.engine import Database
-from ai_proxy.storage.tables import Exchange
+from ai_proxy.storage.tables import Bodies, Exchange
 
 _MAX_TURNS = 1000
+_PAGE_CHARACTERS = 8 * 2**20  # of question and answer on one page, or one exchange if that is longer
 
 _add = insert(Exchange).on_conflict_do_nothing()
+_add_bodies = insert(Bodies).on_conflict_do_nothing()
+_attempts = msgspec.json.Decoder(list[types.Attempt])
 
 
 async def add(database: Database, exchanges: Sequence[types.Exchange]) -> None:
     """Write exchanges in one transaction. One that is already there stays as it is, so a retry is harmless."""
     rows = [_row(exchange) for exchange in exchanges]
+    bodies = [_bodies(exchange) for exchange in exchanges if exchange.request is not None]
     async with database.writing() as connection:
         await connection.execute(_add, rows)
+        if bodies:
+            await connection.execute(_add_bodies, bodies)
+        await idempotency.add(connection, exchanges)
 
 
-async def page(database: Database, *, key_id: str, before: str | None, limit: int) -> Sequence[types.Exchange]:
-    """The key's exchanges, newest first. Pass the last id of one page as `before` to get the next."""
-    query = select(Exchange.__table__).where(Exchange.key_id == key_id).order_by(Exchange.id.desc()).limit(limit)
+async def page(
+    database: Database, *, key_id: str, before: str | None, limit: int
+) -> tuple[Sequence[types.Exchange], bool]:
+    """The key's exchanges, newest first, and whether there are more after them.
+
+    Pass the last id of one page as `before` to get the next. Long texts make a page shorter than `limit`.
+    """
+    query = select(Exchange.__table__).where(Exchange.key_id == key_id).order_by(Exchange.id.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(Exchange.id < before)
-    async with database.transaction() as connection:
-        rows = (await connection.execute(query)).all()
-    return [_exchange(row) for row in rows]
+    found: list[types.Exchange] = []
+    budget = _PAGE_CHARACTERS
+    async with database.transaction() as connection, connection.stream(query) as rows:
+        async for row in rows:
+            budget -= len(row.question) + len(row.answer)
+            if len(found) == limit or (budget < 0 and found):
+                return found, True
+            found.append(_exchange(row))
+    return found, False
 
 
 async def earlier(database: Database, key_id: str, conversation_id: str, *, budget: int) -> Sequence[Turn]:
@@ -71,6 +91,19 @@ def _row(exchange: types.Exchange) -> dict[str, object]:
         "usage_estimated": usage.estimated,
         "duration_ms": exchange.duration_ms,
         "created_at": exchange.created_at,
+        "dialect": exchange.dialect,
+        "stream": exchange.stream,
+        "cached": exchange.cached,
+        "attempts": msgspec.json.encode(exchange.attempts).decode(),
+    }
+
+
+def _bodies(exchange: types.Exchange) -> dict[str, object]:
+    return {
+        "exchange_id": exchange.id,
+        "request": exchange.request,
+        "response": exchange.response,
+        "response_id": exchange.response_id,
     }
 
 
@@ -91,4 +124,8 @@ def _exchange(row: Row[Any]) -> types.Exchange:
         finish_reason=row.finish_reason,
         usage=types.Usage(row.input_tokens, row.output_tokens, row.usage_estimated),
         duration_ms=row.duration_ms,
+        dialect=row.dialect,
+        stream=row.stream,
+        cached=row.cached,
+        attempts=_attempts.decode(row.attempts),
     )

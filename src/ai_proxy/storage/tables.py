@@ -45,3 +45,36 @@ class Exchange(Table):
     usage_estimated: Mapped[bool]
     duration_ms: Mapped[float] = mapped_column(Float)
     created_at: Mapped[int] = mapped_column(BigInteger)
+    dialect: Mapped[str] = mapped_column(String(20))
+    stream: Mapped[bool]
+    cached: Mapped[bool]
+    attempts: Mapped[str]  # JSON: a list of core.types.Attempt
+
+
+class Bodies(Table):
+    """Request and response of a /v1 call, as they went over the wire; a stream's events are folded into one answer."""
+
+    __tablename__ = "bodies"
+    __table_args__ = (Index("ix_bodies_response_id", "response_id"),)
+
+    exchange_id: Mapped[str] = mapped_column(String(36), ForeignKey("exchanges.id"), primary_key=True)
+    request: Mapped[bytes]
+    response: Mapped[bytes | None]
+    response_id: Mapped[str | None] = mapped_column(String(200))
+
+
+class IdempotentAnswer(Table):
+    """What was answered to a request with an idempotency key, for 24 hours from `created_at`."""
+
+    __tablename__ = "idempotent_answers"
+    __table_args__ = (Index("ix_idempotent_answers_created_at", "created_at"),)
+
+    key_id: Mapped[str] = mapped_column(String(36), ForeignKey("api_keys.id"), primary_key=True)
+    idempotency_key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    body: Mapped[bytes]
+    media_type: Mapped[str] = mapped_column(String(100))
+    headers: Mapped[str]  # JSON: a name and a value each
+    exchange_id: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[int] = mapped_column(BigInteger)

@@ -5,12 +5,12 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.body import parse_ask, read_json
+from ai_proxy.api.calls import new_exchange, whole_answer
 from ai_proxy.api.dependencies import authenticate, state_of
-from ai_proxy.api.disconnect import UntilGone
 from ai_proxy.api.openapi import ASK_BODY, DirectRoute, errors
-from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import Exchange
-from ai_proxy.dialects.ask import chat_request
+from ai_proxy.dialects.ask import chat_call
+from ai_proxy.dialects.chat import Completion
 from ai_proxy.schemas.ask import AskRequest, AskResponse, outcome
 
 router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
@@ -25,26 +25,21 @@ router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
     openapi_extra=ASK_BODY,
 )
 async def ask(request: Request) -> Response:
-    exchange, question = await open_exchange(request)
-    async with UntilGone(request.receive, exchange):
-        await state_of(request)["gateway"].complete(exchange, chat_request(question))
-    answer = AskResponse(**outcome(exchange), finish_reason=exchange.finish_reason or "stop")
-    return Response(answer.model_dump_json(), media_type="application/json")
+    exchange, question = await open_question(request)
+    return await whole_answer(request, exchange, chat_call(question, stream=False), _answer)
 
 
-async def open_exchange(request: Request) -> tuple[Exchange, AskRequest]:
+async def open_question(request: Request) -> tuple[Exchange, AskRequest]:
     """Who asks what: the beginning of both ways to ask."""
     started = time.perf_counter()
     principal = await authenticate(request)
     question = parse_ask(await read_json(request, state_of(request)["server"]))
-    exchange = Exchange(
-        id=uuid7(),
-        key_id=principal.key_id,
-        question=question.question,
-        model=question.model or "",
-        conversation_id=None if question.conversation_id is None else str(question.conversation_id),
-        created_at=time.time_ns() // 1000,
-        started=started,
-    )
-    request.scope["exchange"] = exchange
+    exchange = new_exchange(request, principal, question.question, started=started)
+    exchange.model = question.model or ""
+    exchange.conversation_id = None if question.conversation_id is None else str(question.conversation_id)
     return exchange, question
+
+
+def _answer(exchange: Exchange, _: Completion) -> bytes:
+    answer = AskResponse(**outcome(exchange), finish_reason=exchange.finish_reason or "stop")
+    return answer.model_dump_json().encode()

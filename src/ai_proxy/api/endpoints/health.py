@@ -39,7 +39,7 @@ for path, endpoint in (("/livez", livez), ("/readyz", readyz)):  # some load bal
 async def _schema(state: State) -> str:
     try:
         async with asyncio.timeout(_PATIENCE):
-            revision = await schema.current(state["database"])
+            current = await schema.is_current(state["database"])
     except (DatabaseUnavailable, TimeoutError):
         return "unavailable"
-    return "ok" if revision == schema.HEAD else "not migrated: run 'ai-proxy db upgrade'"
+    return "ok" if current else "not migrated: run 'ai-proxy db upgrade'"

@@ -30,12 +30,12 @@ async def list_history(
     cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None,
 ) -> HistoryPage:
     before = None if cursor is None else _decode(cursor)
-    found = await history.page(state["database"], key_id=principal.key_id, before=before, limit=limit + 1)
+    found, more = await history.page(state["database"], key_id=principal.key_id, before=before, limit=limit)
     items = [
         HistoryItem(**outcome(exchange), question=exchange.question, status=exchange.status, error=exchange.error)
-        for exchange in found[:limit]
+        for exchange in found
     ]
-    return HistoryPage(items=items, next_cursor=_encode(items[-1].id) if len(found) > limit else None)
+    return HistoryPage(items=items, next_cursor=_encode(items[-1].id) if more else None)
 
 
 def _encode(identifier: UUID) -> str:

@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 
+from ai_proxy.api.calls import told
 from ai_proxy.api.dependencies import state_of
 from ai_proxy.api.disconnect import UntilGone
-from ai_proxy.api.endpoints.ask import open_exchange
+from ai_proxy.api.endpoints.ask import open_question
 from ai_proxy.api.openapi import ASK_BODY, DirectRoute, errors
 from ai_proxy.api.sse import AnswerStream, Events, PlainText
-from ai_proxy.dialects.ask import chat_request
+from ai_proxy.dialects.ask import chat_call
 
 router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
 
@@ -49,11 +50,13 @@ data: {"finish_reason": "stop", "usage": {"input_tokens": 7, "output_tokens": 1,
     openapi_extra=ASK_BODY,
 )
 async def stream(request: Request) -> Response:
-    exchange, question = await open_exchange(request)
-    chunks = state_of(request)["gateway"].stream(exchange, chat_request(question))
+    exchange, question = await open_question(request)
+    exchange.stream = True
+    chunks = state_of(request)["gateway"].stream(exchange, chat_call(question, stream=True))
     async with UntilGone(request.receive, exchange):
         first = await anext(chunks)
-    return AnswerStream(exchange, first, chunks, PlainText() if _wants_text(request) else Events())
+    form = PlainText() if _wants_text(request) else Events()
+    return AnswerStream(exchange, first, chunks, form, told(exchange))
 
 
 def _wants_text(request: Request) -> bool:

@@ -20,7 +20,7 @@ async def migrate_by_settings() -> None:
     settings = load_settings()
     async with (
         Database(settings.database_url, directory=settings.data_directory) as database,
-        database.engine.begin() as connection,
+        database.migrating() as connection,
     ):
         await connection.run_sync(migrate)
 

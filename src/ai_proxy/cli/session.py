@@ -1,23 +1,22 @@
-"""Work on the database from the command line. What goes wrong with it is one line."""
+"""Work on the database from the command line: a lock is waited for, and what goes wrong is one line."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ai_proxy.core.config import load_settings
+from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import DatabaseUnavailable, GatewayError
-from ai_proxy.storage.engine import Database
+from ai_proxy.storage.engine import Database, outlast_lock
 
 T = TypeVar("T")
 
 
-def run(work: Callable[[Database], Awaitable[T]]) -> T:
+def run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Do something with the database of the settings. Exits with a clear line if that fails."""
-    settings = load_settings()
 
     async def work_and_close() -> T:
         async with Database(settings.database_url, directory=settings.data_directory) as database:
-            return await work(database)
+            return await outlast_lock(lambda: work(database))
 
     try:
         return asyncio.run(work_and_close())

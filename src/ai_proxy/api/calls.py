@@ -1,0 +1,150 @@
+"""What all ways to call a model share: from a request to its call, from an answer to its response."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import structlog
+from fastapi import Request, Response
+
+from ai_proxy.api.body import read_body
+from ai_proxy.api.dependencies import authenticate, state_of
+from ai_proxy.api.disconnect import UntilGone
+from ai_proxy.api.sse import AnswerStream
+from ai_proxy.api.streams import form_of
+from ai_proxy.core.ids import uuid7
+from ai_proxy.core.types import Exchange, KeptAnswer, Principal
+from ai_proxy.dialects.call import Call, Dialect, parse
+from ai_proxy.dialects.chat import Completion
+from ai_proxy.gateway.cache import wishes
+from ai_proxy.gateway.idempotency import HEADER, checked, digest_of
+from ai_proxy.gateway.record import Keep
+
+log = structlog.get_logger()
+
+# The body that a client gets, from what is recorded and what the provider sent.
+Render = Callable[[Exchange, Completion], bytes]
+
+_JSON = "application/json"
+_IDEMPOTENCY_KEY = HEADER.encode()
+_PASSED_ON = (b"anthropic-version", b"anthropic-beta", b"openai-beta")  # what says how the body is to be read
+
+
+async def answer(request: Request, dialect: Dialect) -> Response:
+    """Serve a call in one of the SDKs' wire formats. Raises `GatewayError`."""
+    exchange, call = await open_call(request, dialect)
+    return await answer_to(request, exchange, call)
+
+
+async def open_call(request: Request, dialect: Dialect) -> tuple[Exchange, Call]:
+    """Who calls for what."""
+    started = time.perf_counter()
+    principal = await authenticate(request)
+    body = await read_body(request, state_of(request)["server"])
+    call = parse(dialect, body, _headers(request))
+    exchange = new_exchange(request, principal, call.question, started=started)
+    exchange.model = call.model or ""
+    exchange.dialect = dialect
+    exchange.stream = call.stream
+    exchange.request = body
+    return exchange, call
+
+
+async def answer_to(request: Request, exchange: Exchange, call: Call) -> Response:
+    """Serve a call in its own format. Raises `GatewayError`."""
+    if not call.stream:
+        return await whole_answer(request, exchange, call, _as_it_came)
+    chunks = state_of(request)["gateway"].stream(exchange, call)
+    async with UntilGone(request.receive, exchange):
+        first = await anext(chunks)
+    return AnswerStream(exchange, first, chunks, form_of(call), told(exchange))
+
+
+async def whole_answer(request: Request, exchange: Exchange, call: Call, render: Render) -> Response:
+    """Serve a call, or what was answered before to the same request with its idempotency key. Raises `GatewayError`."""
+    key = _idempotency_key(request)
+    if key is None:
+        return await _complete(request, exchange, call, render)
+    digest = digest_of(request.scope["path"], exchange, call)
+    async with state_of(request)["idempotency"].once(exchange.key_id, key, digest) as before:
+        if before is not None:
+            return _again(request, before)
+        return await _complete(request, exchange, call, render, partial(_kept, key, digest, render))
+
+
+def new_exchange(request: Request, principal: Principal, question: str, *, started: float) -> Exchange:
+    """`started` is a `perf_counter` reading."""
+    exchange = Exchange(
+        id=uuid7(),
+        key_id=principal.key_id,
+        question=question,
+        model="",
+        conversation_id=None,
+        created_at=time.time_ns() // 1000,
+        started=started,
+    )
+    request.scope["exchange"] = exchange
+    if state_of(request)["gateway"].reuses:
+        exchange.reuse = wishes(",".join(request.headers.getlist("cache-control")))
+    return exchange
+
+
+def told(exchange: Exchange) -> dict[str, str]:
+    """The headers that tell how an answer came about. The overhead is what the gateway itself took, in milliseconds."""
+    overhead = (time.perf_counter() - exchange.started) * 1000 - exchange.waited_ms
+    headers = {**_origin(exchange), "x-ai-proxy-overhead-ms": f"{overhead:.1f}"}
+    if exchange.reuse is not None and exchange.reuse.outcome:
+        headers["x-ai-proxy-cache"] = exchange.reuse.outcome
+        if exchange.reuse.outcome == "hit":
+            headers["age"] = str(int(exchange.reuse.age))
+    return headers
+
+
+async def _complete(
+    request: Request, exchange: Exchange, call: Call, render: Render, keep: Keep | None = None
+) -> Response:
+    async with UntilGone(request.receive, exchange):
+        completion = await state_of(request)["gateway"].complete(exchange, call, keep)
+    return Response(render(exchange, completion), headers=told(exchange), media_type=_JSON)
+
+
+def _as_it_came(_: Exchange, completion: Completion) -> bytes:
+    return completion.body
+
+
+def _kept(key: str, digest: str, render: Render, exchange: Exchange, completion: Completion) -> KeptAnswer:
+    return KeptAnswer(
+        key=key,
+        digest=digest,
+        status=200,
+        body=render(exchange, completion),
+        media_type=_JSON,
+        headers=_origin(exchange),
+        exchange_id=exchange.id,
+    )
+
+
+def _again(request: Request, kept: KeptAnswer) -> Response:
+    del request.scope["exchange"]  # there is none: it is the same call
+    log.info("idempotency: an answer is given again", exchange_id=kept.exchange_id)
+    headers = {**kept.headers, "idempotent-replayed": "true"}
+    return Response(kept.body, kept.status, headers, kept.media_type)
+
+
+def _origin(exchange: Exchange) -> dict[str, str]:
+    return {
+        "x-ai-proxy-provider": exchange.provider,
+        "x-ai-proxy-model": exchange.model,
+        "x-ai-proxy-attempts": str(len(exchange.attempts)),
+    }
+
+
+def _idempotency_key(request: Request) -> str | None:
+    for name, value in request.scope["headers"]:
+        if name == _IDEMPOTENCY_KEY:
+            return checked(value.decode("latin-1"))
+    return None
+
+
+def _headers(request: Request) -> Mapping[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in request.scope["headers"] if name in _PASSED_ON}

@@ -1,0 +1,18 @@
+"""POST /v1/completions"""
+
+from fastapi import APIRouter, Request, Response
+
+from ai_proxy.api.calls import answer
+from ai_proxy.api.openapi import DirectRoute, sdk_operation
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=DirectRoute)
+
+
+@router.post(
+    "/completions",
+    summary="Text completion, as OpenAI has it",
+    operation_id="create_completion",
+    **sdk_operation("completions"),
+)
+async def create_completion(request: Request) -> Response:
+    return await answer(request, "completions")

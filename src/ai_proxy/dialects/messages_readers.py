@@ -1,0 +1,225 @@
+"""Anthropic messages that pass through: what the gateway reads from them.
+
+Source: https://platform.claude.com/docs/en/api/messages/create
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ai_proxy.core.types import Usage
+from ai_proxy.dialects.chat import ABSENT, NULL, Chunk, Completion, ProviderFault
+from ai_proxy.dialects.messages_answers import as_list, as_object, text_of
+
+FINISH = {  # stop reasons in chat's terms
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def read_answer(body: bytes) -> Completion:
+    """Decode a message. Raises `ProviderFault` for an error in its place, `msgspec.MsgspecError` for a broken one."""
+    answer = _answer.decode(body)
+    if answer.type == "error":
+        raise fault_of(_decoded(answer.error))
+    if answer.content is None:
+        message = "no content in the answer"
+        raise msgspec.ValidationError(message)
+    text = "".join(block.text or "" for block in answer.content)
+    return Completion(body, text, FINISH.get(answer.stop_reason or "", "stop"), _read_usage(answer.usage))
+
+
+def read_event(data: bytes) -> Chunk:
+    """Decode one event of a stream. Raises as `read_answer` does.
+
+    Usage is cumulative, and comes in two parts from servers that count the input in the first event only: `joined`
+    puts them together.
+    """
+    event = _event.decode(data)
+    match event.type:
+        case "content_block_delta":
+            delta = event.delta or _NOTHING
+            content = bool(delta.text or delta.partial_json or delta.thinking or delta.signature or delta.citation)
+            return Chunk(data, delta.text or "", content=content, event=event.type)
+        case "content_block_start":
+            block = event.content_block or _EMPTY
+            content = bool(block.text) or block.type != "text"  # thinking may go on for minutes without a word
+            return Chunk(data, block.text or "", content=content, event=event.type)
+        case "message_start":
+            usage = event.message.usage if event.message else ABSENT
+            return Chunk(data, usage=_read_usage(usage), event=event.type)
+        case "message_delta":
+            reason = event.delta.stop_reason if event.delta else None
+            finish = FINISH.get(reason, "stop") if reason else None
+            return Chunk(data, "", finish, _read_usage(event.usage), finish is not None, event.type)
+        case "error":
+            raise fault_of(_decoded(event.error))
+    return Chunk(data, event=event.type)
+
+
+def joined(earlier: Usage | None, later: Usage | None) -> Usage | None:
+    """What two events of one stream count together."""
+    if earlier is None or later is None:
+        return later or earlier
+    return Usage(max(earlier.input_tokens, later.input_tokens), max(earlier.output_tokens, later.output_tokens))
+
+
+def read_fault(body: bytes | msgspec.Raw) -> ProviderFault:
+    """What went wrong, by the body of an answer with an error status."""
+    answer = _decoded(body)
+    return fault_of(as_object(answer).get("error"))
+
+
+def fault_of(error: object) -> ProviderFault:
+    """An `error` object, decoded. An account without means counts as 402, whatever status it came with.
+
+    https://platform.claude.com/docs/en/api/errors: a spend limit that the organization set itself arrives as 400, that
+    of its tier as 429; an empty balance has arrived as 400, too. The code is there to be matched, but not in all of
+    them: then only the words tell.
+    """
+    given = as_object(error)
+    kind, message = text_of(given.get("type")), text_of(given.get("message"))
+    code = text_of(as_object(given.get("details")).get("error_code"))
+    if kind == "billing_error" or code.endswith(_SPENT) or _OUT_OF_MEANS.search(message):
+        return ProviderFault(message, status=402, code="insufficient_quota")
+    return ProviderFault(message, status=_STATUSES.get(kind), code=code or kind or None)
+
+
+def fold(events: Sequence[bytes]) -> bytes:
+    """A stream's events as the message that they make up, as far as it came."""
+    message: dict[str, Any] = {"type": "message", "role": "assistant", "content": []}
+    blocks: dict[Any, dict[str, Any]] = {}
+    for data in events:
+        event = as_object(_decoded(data))
+        match event.get("type"):
+            case "message_start":
+                message |= as_object(event.get("message"))
+            case "content_block_start" if isinstance(event.get("index"), int):
+                blocks[event["index"]] = dict(as_object(event.get("content_block")))
+            case "content_block_delta" if isinstance(event.get("index"), int):
+                _grow(blocks.setdefault(event["index"], {}), as_object(event.get("delta")))
+            case "message_delta":
+                message |= as_object(event.get("delta"))
+                message["usage"] = as_object(message.get("usage")) | as_object(event.get("usage"))
+    message["content"] = [_whole(block) for block in blocks.values()]
+    return msgspec.json.encode(message)
+
+
+def _grow(block: dict[str, Any], delta: dict[str, Any]) -> None:
+    if "partial_json" in delta:
+        block[_PIECES] = block.get(_PIECES, "") + text_of(delta["partial_json"])
+    if "signature" in delta:
+        block["signature"] = delta["signature"]
+    if "citation" in delta:
+        block["citations"] = [*as_list(block.get("citations")), delta["citation"]]
+    for name in ("text", "thinking"):
+        if name in delta:
+            block[name] = text_of(block.get(name)) + text_of(delta[name])
+
+
+def _whole(block: dict[str, Any]) -> dict[str, Any]:
+    """The input of a tool call that broke off stays the text that it is."""
+    pieces = block.pop(_PIECES, "")
+    if pieces:
+        decoded = _decoded(pieces)
+        block["input"] = pieces if decoded is None else decoded
+    return block
+
+
+_PIECES = ""  # a name that no field has, for the input of a tool call while it comes
+_SPENT = ("spend_limit_reached", "billing_unavailable")
+_OUT_OF_MEANS = re.compile(r"credit balance is too low|API usage limits", re.IGNORECASE)
+_STATUSES = {  # of errors within a stream: https://platform.claude.com/docs/en/api/errors
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_MAX_COUNT = 2**53
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Block(msgspec.Struct):
+    type: str = "text"
+    text: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    type: str = ""
+    content: list[_Block] | None = None
+    stop_reason: str | None = None
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
+
+
+class _Delta(msgspec.Struct):
+    text: str | None = None
+    partial_json: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    citation: msgspec.Raw | None = None
+    stop_reason: str | None = None
+
+
+class _Start(msgspec.Struct):
+    usage: msgspec.Raw = ABSENT
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    delta: _Delta | None = None
+    content_block: _Block | None = None
+    message: _Start | None = None
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_event = msgspec.json.Decoder(_Event)
+_usage = msgspec.json.Decoder(_Usage)
+_NOTHING = _Delta()
+_EMPTY = _Block()
+
+
+def _read_usage(raw: msgspec.Raw) -> Usage | None:
+    """The whole prompt, cached or not. None for what is missing or cannot be a count."""
+    if bytes(raw) == NULL:
+        return None
+    try:
+        counts = _usage.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+    parts = (counts.input_tokens, counts.cache_creation_input_tokens, counts.cache_read_input_tokens)
+    read, written = sum(part or 0 for part in parts), counts.output_tokens or 0
+    if any(part is not None and part < 0 for part in parts) or not (0 <= written <= _MAX_COUNT and read <= _MAX_COUNT):
+        return None
+    if counts.output_tokens is None and not read:
+        return None
+    return Usage(read, written)
+
+
+def _decoded(data: bytes | str | msgspec.Raw) -> Any:
+    """None for what is no JSON."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None

@@ -1,0 +1,86 @@
+"""The models that providers have: asked for from time to time, the last good list kept."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import structlog
+
+from ai_proxy.core.exceptions import GatewayError
+from ai_proxy.core.types import Limits
+from ai_proxy.gateway.routing import Router
+from ai_proxy.providers.base import Provider
+
+log = structlog.get_logger()
+
+_LIMITS = Limits(first_byte=10.0, idle=10.0, total=20.0)
+_MOST = 10_000  # models of one provider that are kept
+
+
+class Discovery:
+    """Use as an async context manager. `given` are the lists that the operator wrote: those providers are not asked.
+
+    Nothing waits for a list: until one is there, nothing is known of that provider's models.
+    """
+
+    def __init__(
+        self, providers: Mapping[str, Provider], given: Mapping[str, Sequence[str]], *, interval: float = 600.0
+    ) -> None:
+        """`interval` is in seconds."""
+        self._providers = providers
+        self._interval = interval
+        self._lists: dict[str, tuple[str, ...]] = {name: tuple(models) for name, models in given.items()}
+        self._sets = {name: frozenset(models) for name, models in self._lists.items()}
+        self._asked = [name for name in providers if name not in given]
+        self._task: asyncio.Task[None] | None = None
+        self.updated = int(time.time())
+
+    def known(self, provider: str) -> frozenset[str] | None:
+        """Its models; None as long as they are not known."""
+        return self._sets.get(provider)
+
+    def all(self) -> list[tuple[str, str]]:
+        """Every known (provider, model)."""
+        return [(name, model) for name in self._providers for model in self._lists.get(name, ())]
+
+    async def __aenter__(self) -> Self:
+        if self._asked:
+            self._task = asyncio.create_task(self._run(), name="discovery")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.gather(*map(self._ask, self._asked))
+            await asyncio.sleep(self._interval)
+
+    async def _ask(self, name: str) -> None:
+        try:
+            models = await self._providers[name].models(_LIMITS)
+        except GatewayError as error:
+            log.warning("models: a provider's list cannot be read, the last one stays", provider=name, error=error.code)
+            return
+        self._lists[name] = tuple(sorted(models)[:_MOST])
+        self._sets[name] = frozenset(self._lists[name])
+        self.updated = int(time.time())
+
+
+def listing(router: Router, discovery: Discovery) -> dict[str, str]:
+    """The names that calls can use, and their owners: the configured ones first, then providers' own.
+
+    Beside its bare name, which is the first provider's that has it, a model has one with its provider's before it, if
+    there are several.
+    """
+    names = dict.fromkeys(router.configured, "ai-proxy")
+    found = discovery.all()
+    for provider, model in found:
+        names.setdefault(model, provider)
+    if len({provider for provider, _ in found}) > 1:
+        for provider, model in found:
+            names.setdefault(f"{provider}/{model}", provider)
+    return names

@@ -1,0 +1,132 @@
+"""The record of one call: a place for it is reserved at the start, it is settled and queued at the end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from ai_proxy.core.exceptions import GatewayError, ShuttingDown
+from ai_proxy.core.metrics import Metrics
+from ai_proxy.core.types import Exchange, KeptAnswer, Usage
+from ai_proxy.dialects.call import Call
+from ai_proxy.dialects.chat import Chunk, Completion, estimate
+from ai_proxy.dialects.messages_readers import joined
+from ai_proxy.dialects.wires import WIRES
+from ai_proxy.gateway.recorder import Recorder
+from ai_proxy.gateway.targets import Target
+
+# What is to be kept of a complete answer, for the same request to come.
+Keep = Callable[[Exchange, Completion], KeptAnswer]
+
+
+class Record:
+    """Use as an async context manager around the call. `call` is what is asked in the end."""
+
+    def __init__(
+        self, exchange: Exchange, call: Call, recorder: Recorder, metrics: Metrics, keep: Keep | None = None
+    ) -> None:
+        self.exchange = exchange
+        self.call = call
+        self._recorder = recorder
+        self._metrics = metrics
+        self._keep = keep
+        self._completion: Completion | None = None
+        self.target: Target | None = None
+        self._keeps_bodies = exchange.request is not None
+        self._texts: list[str] = []
+        self._events: list[bytes] = []
+        self._usage: Usage | None = None
+
+    def answered_by(self, target: Target) -> None:
+        """Note who answers."""
+        self.target = target
+        exchange = self.exchange
+        exchange.provider = target.provider.name
+        exchange.model = target.model
+        exchange.mock = target.provider.is_mock
+
+    def take(self, part: Completion | Chunk) -> None:
+        """Note what an answer, or a chunk of one, says."""
+        if part.text:
+            self._texts.append(part.text)
+        if part.finish_reason is not None:
+            self.exchange.finish_reason = part.finish_reason
+        if part.usage is not None:
+            self._usage = joined(self._usage, part.usage)
+        if isinstance(part, Completion):
+            self._completion = part
+            if self._keeps_bodies:
+                self.exchange.response = part.body
+        elif self._keeps_bodies and part.data:
+            self._events.append(part.data)
+
+    async def __aenter__(self) -> Self:
+        self._recorder.admit()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        exchange = self.exchange
+        exchange.duration_ms = round((time.perf_counter() - exchange.started) * 1000, 3)
+        exchange.answer = "".join(self._texts)
+        exchange.usage = self._counted()
+        if self._events:
+            exchange.response = self._folded()
+        if error is not None:
+            _fail(exchange, error)
+        elif exchange.keeps_response and exchange.response is not None:
+            exchange.response_id = _identifier(exchange.response)
+        self._metrics.call(exchange)
+        try:
+            if error is None and self._keep is not None and self._completion is not None:
+                exchange.kept = self._keep(exchange, self._completion)
+        finally:
+            released = self._recorder.add(exchange)
+        if exchange.status != "cancelled":  # nobody waits for a cancelled one
+            await released.wait()
+
+    def _counted(self) -> Usage:
+        """The provider's count; an estimate if there is an answer without one; nothing if there is no answer."""
+        if self._usage is not None:
+            return self._usage
+        if not self._texts:
+            return Usage()
+        return estimate(input_characters=self.call.characters(), output_characters=len(self.exchange.answer))
+
+    def _folded(self) -> bytes:
+        try:
+            return WIRES[self.call.dialect].fold(self._events)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # broken where no reader looked
+            return b"\n".join(self._events)
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def _identifier(response: bytes) -> str | None:
+    """The name that a response has in its own words."""
+    try:
+        return _named.decode(response).id
+    except msgspec.MsgspecError:
+        return None
+
+
+def _fail(exchange: Exchange, error: BaseException) -> None:
+    """Who cancels a call names the reason in `exchange.error` first: the client's leaving or the server's shutdown."""
+    if exchange.attempts and not exchange.provider:  # nobody answered: who was asked last
+        last = exchange.attempts[-1]
+        exchange.provider, exchange.model = last.provider, last.model
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        exchange.status = "cancelled"
+        exchange.error = exchange.error or ShuttingDown.code
+    else:
+        exchange.status = "failed"
+        exchange.error = error.code if isinstance(error, GatewayError) else GatewayError.code

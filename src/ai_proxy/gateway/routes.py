@@ -1,0 +1,88 @@
+"""Providers, their models and the router: built from the settings, and built anew when those have changed."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Self
+
+import structlog
+
+from ai_proxy.core.config import Settings
+from ai_proxy.core.resolved import ResolvedProvider
+from ai_proxy.core.sources import ConfigurationError
+from ai_proxy.gateway.discovery import Discovery
+from ai_proxy.gateway.pipeline import Gateway
+from ai_proxy.gateway.prices import list_price
+from ai_proxy.gateway.routing import Names, Router
+from ai_proxy.providers import build_providers
+from ai_proxy.providers.http import Http
+
+log = structlog.get_logger()
+
+
+class Routes:
+    """Use as an async context manager. Calls that run while the routes change end as they began."""
+
+    def __init__(self, gateway: Gateway, http: Http) -> None:
+        self._gateway = gateway
+        self._http = http
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def use(self, settings: Settings) -> None:
+        """Send calls where these settings say. Raises `ConfigurationError`, and then all stays as it was."""
+        stack = AsyncExitStack()
+        router, discovery = build(settings, self._http)
+        await stack.enter_async_context(discovery)
+        self._gateway.use(router, discovery)
+        old, self._stack = self._stack, stack
+        await old.aclose()
+
+    async def reload(self, read: Callable[[], Settings]) -> None:
+        """Read the settings again. Wrong ones are told in the log, and those in force stay so."""
+        try:
+            await self.use(read())
+        except ConfigurationError as error:
+            problems = [str(problem) for problem in error.problems]
+            log.error("reload: the settings are wrong, those before stay in force", problems=problems)
+        else:
+            log.info("reload: providers and models are as the settings say now; other settings need a restart")
+
+
+def build(settings: Settings, http: Http) -> tuple[Router, Discovery]:
+    """The router that the settings describe, and the lists of models it looks into, which fill once they are entered.
+
+    Raises `ConfigurationError`.
+    """
+    resolved = settings.resolved_providers()
+    providers = build_providers(resolved, http, mock=settings.mock, pool_timeout=settings.upstream.pool_timeout)
+    given = {name: provider.models for name, provider in resolved.items() if provider.models is not None}
+    discovery = Discovery({name: keys[0] for name, keys in providers.items()}, given)
+
+    def price(name: str, model: str) -> float | None:
+        return list_price(resolved[name].preset or name, model)
+
+    router = Router(
+        providers,
+        settings.resolved_models(),
+        limits={name: provider.limits for name, provider in resolved.items()},
+        names=_names(resolved, discovery, settings),
+        list_price=price,
+    )
+    return router, discovery
+
+
+def _names(resolved: Mapping[str, ResolvedProvider], discovery: Discovery, settings: Settings) -> Names:
+    """What is known of model names. A list that the operator wrote is complete; others may lag behind."""
+    return Names(
+        default=settings.default_model,
+        known=discovery.known,
+        complete=frozenset(name for name, given in settings.providers.items() if given.models is not None),
+        prefixes={name: provider.prefixes for name, provider in resolved.items()},
+        vendored=frozenset(name for name, provider in resolved.items() if provider.vendored),
+        whole=frozenset(own for provider in resolved.values() for own in provider.own_names),
+    )

@@ -1,0 +1,158 @@
+"""Anthropic's own API: messages as they come, chat completions by translation.
+
+Source: https://platform.claude.com/docs/en/api/overview
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import quote
+
+import msgspec
+from yarl import URL
+
+from ai_proxy.core.exceptions import StreamTruncated, UpstreamError
+from ai_proxy.core.ids import uuid7
+from ai_proxy.core.resolved import ResolvedProvider
+from ai_proxy.core.types import Limits, Usage
+from ai_proxy.dialects.anthropic import ToChunks, to_completion, upstream_request
+from ai_proxy.dialects.call import Call
+from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault, read_chunk, read_completion
+from ai_proxy.dialects.messages_readers import joined, read_event, read_fault
+from ai_proxy.dialects.wires import WIRES
+from ai_proxy.providers.answers import GOOD, Answers, event_data, is_stream
+from ai_proxy.providers.http import Channel, Reply
+
+_LAST_EVENT = "message_stop"
+_MAX_PAGES = 10  # of a thousand models each
+
+
+class Anthropic:
+    is_mock = False
+
+    def __init__(self, provider: ResolvedProvider, key: str, channel: Channel) -> None:
+        self.name = provider.name
+        self.default_model = provider.default_model
+        counting = {"count_tokens"} if "messages" in provider.dialects else set()
+        self.dialects = frozenset({*provider.dialects, *counting})
+        self._channel = channel
+        self._answers = _Answers(provider.name, key, read_fault)
+        self._base_url = provider.base_url
+        self._urls = {
+            path: URL(provider.base_url + path, encoded=True) for path in ("/messages", "/messages/count_tokens")
+        }
+        self._headers = {
+            provider.key_header: key,
+            "anthropic-version": provider.api_version or "2023-06-01",
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "ai-proxy",
+        }
+
+    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+        """Raises `BadRequest`, too, for a chat call that cannot be translated."""
+        async with self._post(call, model, limits, stream=False) as reply:
+            if reply.status != GOOD:
+                await self._answers.refuse(reply)
+            body = await reply.read()
+        read = _translation(model) if call.dialect == "chat" else WIRES[call.dialect].read_answer
+        return self._answers.read(read, body)
+
+    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+        """Raises `BadRequest`, too, for a chat call that cannot be translated."""
+        read = _Translated(model).read if call.dialect == "chat" else _Native().read
+        async with self._post(call, model, limits, stream=True) as reply:
+            if not is_stream(reply):
+                await self._answers.refuse(reply)
+            finished = False
+            async for events in event_data(reply):
+                for data in events:
+                    for chunk in self._answers.read(read, data):
+                        reply.has_content = reply.has_content or chunk.content
+                        finished = finished or chunk.finish_reason is not None
+                        yield chunk
+                        if finished and (chunk.event == _LAST_EVENT or chunk.usage_only):
+                            await reply.finish()
+                            return
+            if not finished:
+                raise StreamTruncated(self.name, "ended its answer without finishing it")
+
+    async def models(self, limits: Limits) -> list[str]:
+        """https://platform.claude.com/docs/en/api/models/list"""
+        names: list[str] = []
+        after = ""
+        for _ in range(_MAX_PAGES):
+            url = URL(f"{self._base_url}/models?limit=1000{after}", encoded=True)
+            async with self._channel.request("GET", url, self._headers, limits) as reply:
+                if reply.status != GOOD:
+                    await self._answers.refuse(reply)
+                page = self._answers.read(_models.decode, await reply.read())
+            names += [model.id for model in page.data]
+            if not page.has_more or page.last_id is None:
+                break
+            after = f"&after_id={quote(page.last_id, safe='')}"
+        return names
+
+    def _post(self, call: Call, model: str, limits: Limits, *, stream: bool) -> AbstractAsyncContextManager[Reply]:
+        if call.dialect == "chat":
+            body = msgspec.json.encode(upstream_request(call.body, model=model, stream=stream))
+            return self._channel.request("POST", self._urls["/messages"], self._headers, limits, body)
+        url, headers = self._urls[WIRES[call.dialect].path], {**self._headers, **_own(call.headers)}
+        return self._channel.request("POST", url, headers, limits, call.payload(model))
+
+
+class _Answers(Answers):
+    def rejection(self, status: int, fault: ProviderFault, *, retry_after: str | None = None) -> UpstreamError:
+        """An account without means is told by the words, under a status that stands for something else."""
+        known = fault.status if fault.code == "insufficient_quota" else None
+        return super().rejection(known or status, fault, retry_after=retry_after)
+
+
+class _Native:
+    """The events of a stream, with their usage put together: the first counts the input, the last the output."""
+
+    def __init__(self) -> None:
+        self._usage: Usage | None = None
+
+    def read(self, data: bytes) -> tuple[Chunk]:
+        chunk = read_event(data)
+        if chunk.usage is None:
+            return (chunk,)
+        self._usage = joined(self._usage, chunk.usage)
+        return (msgspec.structs.replace(chunk, usage=self._usage),)
+
+
+class _Translated:
+    """The events of a stream as those of a chat stream."""
+
+    def __init__(self, model: str) -> None:
+        self._chunks = ToChunks(identifier=uuid7(), created=int(time.time()), model=model)
+
+    def read(self, data: bytes) -> list[Chunk]:
+        return [read_chunk(msgspec.json.encode(chunk)) for chunk in self._chunks.feed(_object.decode(data))]
+
+
+def _translation(model: str) -> Callable[[bytes], Completion]:
+    def read(body: bytes) -> Completion:
+        answer = to_completion(_object.decode(body), identifier=uuid7(), created=int(time.time()), model=model)
+        return read_completion(msgspec.json.encode(answer))
+
+    return read
+
+
+def _own(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.startswith("anthropic-")}
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+_models = msgspec.json.Decoder(_Models)
+_object = msgspec.json.Decoder(dict)

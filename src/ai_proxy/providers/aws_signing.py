@@ -1,0 +1,156 @@
+"""Amazon's Signature Version 4, and the credentials for it.
+
+The credentials come from wherever botocore finds them. The signature is our own, because botocore's cannot be told a
+time, and a machine whose clock is wrong must sign with the time of the other side.
+Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from importlib import import_module
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from yarl import URL
+
+from ai_proxy.core.exceptions import ProviderAuth
+from ai_proxy.core.sources import ConfigurationError, Problem
+
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_SERVICE = "bedrock"
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html: the first also stands for a wrong secret.
+_SKEWED = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
+_EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken"})
+_TOLERATED = 60.0  # seconds between two clocks: signatures hold for five minutes
+
+
+class Credentials(NamedTuple):
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+class Request(NamedTuple):
+    """What is signed: JSON, or nothing. The URL's query must be encoded as RFC 3986 has it."""
+
+    method: str
+    url: URL
+    body: bytes = b""
+
+
+def signature(request: Request, credentials: Credentials, *, region: str, at: datetime) -> dict[str, str]:
+    """The headers that make a request a signed one, `at` the time (UTC) of the other side."""
+    moment = at.strftime("%Y%m%dT%H%M%SZ")
+    headers = {"content-type": "application/json", "host": _host(request.url), "x-amz-date": moment}
+    if credentials.token:
+        headers["x-amz-security-token"] = credentials.token
+    names = ";".join(sorted(headers))
+    scope = f"{moment[:8]}/{region}/{_SERVICE}/aws4_request"
+    digest = sha256(_canonical(request, headers).encode()).hexdigest()
+    to_sign = "\n".join((_ALGORITHM, moment, scope, digest))
+    key = f"AWS4{credentials.secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signed = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    credential = f"{credentials.access_key}/{scope}"
+    headers["authorization"] = f"{_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signed}"
+    return headers
+
+
+def _canonical(request: Request, headers: Mapping[str, str]) -> str:
+    """A path is quoted once more than it is on the wire: so it is for all services but S3."""
+    return "\n".join(
+        (
+            request.method,
+            quote(request.url.raw_path, safe="/~"),
+            "&".join(sorted(filter(None, request.url.raw_query_string.split("&")))),
+            *(f"{name}:{headers[name]}" for name in sorted(headers)),
+            "",
+            ";".join(sorted(headers)),
+            sha256(request.body).hexdigest(),
+        )
+    )
+
+
+def _host(url: URL) -> str:
+    return f"{url.raw_host}" if url.is_default_port() else f"{url.raw_host}:{url.port}"
+
+
+class Signer:
+    """Signs for one account. From refusals it learns the time of the other side, and that its credentials have expired.
+
+    `load` may block; with `anew=True` it is asked to forget what it knows.
+    """
+
+    def __init__(self, region: str, load: Callable[..., Credentials]) -> None:
+        self._region = region
+        self._load = load
+        self._ahead = 0.0  # of our clock, in seconds: how far that of the other side is
+        self._expired = False
+
+    async def headers(self, request: Request) -> dict[str, str]:
+        return await asyncio.to_thread(self._sign, request)
+
+    def learns(self, code: str, date: str | None) -> bool:
+        """Whether another try may do better after a refusal with this code, at this time of the other side."""
+        if code in _EXPIRED:
+            self._expired = True
+            return True
+        if code not in _SKEWED or date is None:
+            return False
+        try:
+            there = parsedate_to_datetime(date)
+        except (ValueError, OverflowError):
+            return False
+        ahead = there.replace(tzinfo=there.tzinfo or UTC).timestamp() - time.time()
+        learned = abs(ahead - self._ahead) > _TOLERATED
+        self._ahead = ahead if learned else self._ahead
+        return learned
+
+    def _sign(self, request: Request) -> dict[str, str]:
+        expired, self._expired = self._expired, False
+        credentials = self._load(anew=expired)
+        at = datetime.fromtimestamp(time.time() + self._ahead, UTC)
+        return signature(request, credentials, region=self._region, at=at)
+
+
+class Chain:
+    """Credentials as Amazon's own tools find them: from the environment, files, single sign-on or the machine's role.
+
+    Raises `ConfigurationError` when botocore is not installed.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        try:
+            self._sessions = import_module("botocore.session")
+            exceptions = import_module("botocore.exceptions")
+        except ImportError:
+            what = (
+                "signing with AWS credentials needs one more package: pip install 'ai-proxy-gateway[bedrock]'. With a "
+                "Bedrock API key (AWS_BEARER_TOKEN_BEDROCK) nothing is signed."
+            )
+            raise ConfigurationError(Problem(f"providers.{provider}", what)) from None
+        self._failures: tuple[type[Exception], ...] = (exceptions.BotoCoreError, exceptions.ClientError)
+        self._found: Any = None
+
+    def load(self, *, anew: bool = False) -> Credentials:
+        """Those of now. Blocks: they may have to be fetched. `anew`: look everywhere again, the last ones have expired.
+
+        Raises `ProviderAuth` when there are none.
+        """
+        try:
+            if self._found is None or anew:
+                self._found = self._sessions.Session().get_credentials()
+            frozen = self._found and self._found.get_frozen_credentials()
+        except self._failures:
+            frozen = None
+        if frozen is None:
+            message = "there are no AWS credentials for it, or they cannot be fetched: its operator must check them"
+            raise ProviderAuth(self._provider, message)
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)

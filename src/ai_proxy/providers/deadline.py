@@ -1,0 +1,62 @@
+"""One timer for all the waits of a call."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Expired(Exception):
+    """The time is over. Not a `TimeoutError`, which what is waited for may raise for reasons of its own."""
+
+
+class Deadline:
+    """Waits for one thing after the other, each until a time of its own.
+
+    The timer is set once and looks at the clock when it goes off, for most waits end long before: setting and
+    cancelling one for each would cost as much as relaying a chunk. Use it from one task at a time.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._until = 0.0
+        self._expired = False
+
+    async def wait(self, coming: Awaitable[T], until: float) -> T:
+        """Raises `Expired` when the loop's clock passes `until`."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - there is always one in a coroutine
+        cancelling = task.cancelling()
+        self._task, self._until, self._expired = task, until, False
+        if self._timer is None or self._timer.when() > until:
+            self._set(until)
+        try:
+            return await coming
+        except asyncio.CancelledError:
+            if self._expired and task.uncancel() <= cancelling:
+                raise Expired from None
+            raise
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, when: float) -> None:
+        self.close()
+        self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._task is None:  # nobody waits at the moment
+            return
+        if self._loop.time() < self._until:
+            self._set(self._until)
+            return
+        self._expired = True
+        self._task.cancel()

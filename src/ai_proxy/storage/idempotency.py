@@ -1,0 +1,76 @@
+"""Queries on the answers that are kept under their callers' idempotency keys."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ai_proxy.core import types
+from ai_proxy.core.types import KeptAnswer
+from ai_proxy.storage.engine import Database
+from ai_proxy.storage.tables import IdempotentAnswer
+
+LIFETIME = 24 * 3600 * 1_000_000  # microseconds
+_PURGED = 10  # expired rows that go for each new one: more than come, so that they cannot pile up
+
+_headers = msgspec.json.Decoder(dict[str, str])
+_new = insert(IdempotentAnswer)
+_add = _new.on_conflict_do_update(
+    index_elements=["key_id", "idempotency_key"],
+    set_={
+        column.name: _new.excluded[column.name]
+        for column in IdempotentAnswer.__table__.columns
+        if not column.primary_key
+    },
+    where=IdempotentAnswer.created_at <= _new.excluded.created_at - LIFETIME,  # else the first one stays
+)
+
+
+async def find(database: Database, key_id: str, key: str, *, now: int) -> KeptAnswer | None:
+    """What was answered within the last 24 hours. `now` is in microseconds since the epoch."""
+    query = select(IdempotentAnswer.__table__).where(
+        IdempotentAnswer.key_id == key_id,
+        IdempotentAnswer.idempotency_key == key,
+        IdempotentAnswer.created_at > now - LIFETIME,
+    )
+    async with database.transaction() as connection:
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return KeptAnswer(
+        key=row.idempotency_key,
+        digest=row.digest,
+        status=row.status,
+        body=row.body,
+        media_type=row.media_type,
+        headers=_headers.decode(row.headers),
+        exchange_id=row.exchange_id,
+    )
+
+
+async def add(connection: AsyncConnection, exchanges: Sequence[types.Exchange]) -> None:
+    """Keep the answers of those that have one to keep, and let go some that have expired."""
+    rows = [_row(exchange, exchange.kept) for exchange in exchanges if exchange.kept is not None]
+    if not rows:
+        return
+    await connection.execute(_add, rows)
+    own = (IdempotentAnswer.key_id, IdempotentAnswer.idempotency_key)
+    newest = max(exchange.created_at for exchange in exchanges)
+    expired = select(*own).where(IdempotentAnswer.created_at <= newest - LIFETIME).limit(_PURGED * len(rows))
+    await connection.execute(delete(IdempotentAnswer).where(tuple_(*own).in_(expired)))
+
+
+def _row(exchange: types.Exchange, kept: KeptAnswer) -> dict[str, object]:
+    return {
+        "key_id": exchange.key_id,
+        "idempotency_key": kept.key,
+        "digest": kept.digest,
+        "status": kept.status,
+        "body": kept.body,
+        "media_type": kept.media_type,
+        "headers": msgspec.json.encode(kept.headers).decode(),
+        "exchange_id": exchange.id,
+        "created_at": exchange.created_at,
+    }
