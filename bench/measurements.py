@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from statistics import median, quantiles
 from typing import NamedTuple
 
 from bench.first_token import first_tokens
 from bench.load import press, run, window
-from bench.service import ROUTES, Service, books
+from bench.service import Service, books
 from bench.targets import STREAMS, Request, Start, Target, text_of
 
 _WARM_UP = 2.0
@@ -17,13 +18,16 @@ _MOST_BURSTS = 120
 
 @dataclass(frozen=True)
 class Options:
-    """`seconds` of each round, `calls` until the memory is looked at for the last time, `starts` of each kind."""
+    """`seconds` of each round, `calls` until the memory is looked at for the last time, `starts` of each kind.
+
+    Streams run for `token_seconds` in each of the `rounds` in which first tokens are awaited.
+    """
 
     seconds: float
     rounds: int
     connections: int
     calls: int
-    token_rounds: int
+    token_seconds: float
     starts: int
 
 
@@ -40,13 +44,14 @@ class Calls(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """Of streams: CPU in µs a chunk, chunks a second, how busy the core was (0 to 1)."""
+    """Of so many streams at once: CPU in µs a chunk, chunks a second, how busy the core was (0 to 1)."""
 
     name: str
+    streams: int
     cpu: float
     rate: float
     busy: float
-    load: int  # streams
+    load: int  # streams read to their end
     errors: int
 
 
@@ -59,12 +64,12 @@ class Memory(NamedTuple):
 
 
 class FirstToken(NamedTuple):
-    """ms from the request to the first word; as a difference to the way without anything in between."""
+    """ms from the request to the first word; of a target, by how much more than directly."""
 
     name: str
     p50: float
     p99: float
-    load: int  # streams
+    load: int  # streams read to their end
 
 
 class Rows(NamedTuple):
@@ -78,10 +83,12 @@ class Rows(NamedTuple):
     rows: dict[str, int]
     log_lines: int
     lost: int
+    chats: int
+    bodies: int
 
     @property
     def equal(self) -> bool:
-        """Every answer has its completed row, every call its one row, every request its line in the log.
+        """Every answer has its completed row, every call its one row, every request its line, every chat its bodies.
 
         A request whose client had left before its body was read may be without a row; it is an abandoned one.
         """
@@ -91,6 +98,7 @@ class Rows(NamedTuple):
             and stored == self.upstream
             and stored <= self.requests <= stored + self.abandoned
             and self.log_lines == self.requests
+            and self.chats == self.bodies
             and self.rows.get("failed", 0) == self.lost == 0
         )
 
@@ -100,6 +108,7 @@ class Found:
     machine: str
     calls: list[Calls] = field(default_factory=list)
     chunks: list[Chunks] = field(default_factory=list)
+    direct: FirstToken = field(default_factory=lambda: FirstToken("direct", 0.0, 0.0, 0))
     tokens: list[FirstToken] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
     starts: dict[str, Start] = field(default_factory=dict)
@@ -108,12 +117,12 @@ class Found:
 
     def note_start(self, which: str, start: Start) -> None:
         """The quickest of several counts: what makes the others slower is not ours."""
-        self.starts[which] = min(start, self.starts.get(which, start), key=lambda each: each.ask)
+        self.starts[which] = min(start, self.starts.get(which, start), key=lambda each: each.answer)
 
 
 def measure_calls(targets: Sequence[Target], options: Options, core: int | None) -> list[Calls]:
     """Whole answers, in rounds: each target once a round, so that the machine's moods meet all of them."""
-    warm = [run(target.ask, connections=options.connections, seconds=_WARM_UP, core=core) for target in targets]
+    warm = [run(target.whole, connections=options.connections, seconds=_WARM_UP, core=core) for target in targets]
     rounds = [[_calls(target, options, core) for target in targets] for _ in range(options.rounds)]
     return [
         _middle(list(results), warm[i].calls, warm[i].errors) for i, results in enumerate(zip(*rounds, strict=True))
@@ -122,7 +131,7 @@ def measure_calls(targets: Sequence[Target], options: Options, core: int | None)
 
 def _calls(target: Target, options: Options, core: int | None) -> Calls:
     before = target.process.cpu()
-    load = run(target.ask, connections=options.connections, seconds=options.seconds, core=core)
+    load = run(target.whole, connections=options.connections, seconds=options.seconds, core=core)
     spent = target.process.cpu() - before
     cpu = spent / max(1, load.calls) * 1e6
     return Calls(target.name, cpu, load.calls / load.seconds, load.p50, load.p99, load.calls, load.errors)
@@ -135,19 +144,19 @@ def _middle(rounds: list[Calls], warm: int, errors: int) -> Calls:
 
 
 def measure_memory(service: Service, options: Options, core: int | None) -> Memory:
-    """Go on asking until there were so many calls."""
+    """Go on asking until there were so many calls, of both kinds in turn."""
     seen, answered, errors = [_look(service)], 0, 0
-    for _ in range(_MOST_BURSTS):
+    for target in islice(cycle((service.chat, service.ask)), _MOST_BURSTS):
         if seen[-1][0] >= options.calls:
             break
-        load = run(service.target.ask, connections=options.connections, seconds=_BURST, core=core)
+        load = run(target.whole, connections=options.connections, seconds=_BURST, core=core)
         answered, errors = answered + load.calls, errors + load.errors
         seen.append(_look(service))
     return Memory(seen, answered, errors)
 
 
 def _look(service: Service) -> tuple[int, float]:
-    return service.metric("aiproxy_requests_total", route="/api/ask"), service.target.process.rss()
+    return service.requests(), service.process.rss()
 
 
 def measure_chunks(target: Target, options: Options, counter: int, core: int | None) -> Chunks:
@@ -161,38 +170,43 @@ def measure_chunks(target: Target, options: Options, counter: int, core: int | N
         target.stream, connections=target.streams, seconds=seconds + 2, core=core, meanwhile=window(seconds, read)
     )
     rate = chunks / elapsed
-    return Chunks(target.name, cpu / max(1, chunks) * 1e6, rate, cpu / elapsed, load.calls, load.errors)
+    spent = cpu / max(1, chunks) * 1e6
+    return Chunks(target.name, target.streams, spent, rate, cpu / elapsed, load.calls, load.errors)
 
 
 def measure_tokens(direct: Request, targets: Sequence[Target], options: Options) -> list[FirstToken]:
-    """How much later the first word comes when it comes through a target, with so many streams beginning at once."""
-    floor = _tokens("direct", direct, options)
-    found = [_tokens(target.name, target.stream, options) for target in targets]
-    return [each._replace(p50=each.p50 - floor.p50, p99=each.p99 - floor.p99) for each in found]
+    """First the way without anything in between, then by how much it is later through each target.
+
+    In rounds, as with `measure_calls`.
+    """
+    ways = [(direct, STREAMS), *((target.stream, target.streams) for target in targets)]
+    rounds = [
+        [first_tokens(request, streams=streams, seconds=options.token_seconds) for request, streams in ways]
+        for _ in range(options.rounds)
+    ]
+    names = ["direct", *(target.name for target in targets)]
+    floor, *found = map(_percentiles, names, zip(*rounds, strict=True))
+    return [floor, *(each._replace(p50=each.p50 - floor.p50, p99=each.p99 - floor.p99) for each in found)]
 
 
-def _tokens(name: str, request: Request, options: Options) -> FirstToken:
-    seconds = first_tokens(request, streams=STREAMS, rounds=options.token_rounds)
-    percentiles = quantiles(seconds, n=100, method="inclusive")
-    load = STREAMS * (options.token_rounds + 1)
-    return FirstToken(name, percentiles[49] * 1000, percentiles[98] * 1000, load)
+def _percentiles(name: str, rounds: Sequence[tuple[list[float], int]]) -> FirstToken:
+    percentiles = quantiles((each for seconds, _ in rounds for each in seconds), n=100, method="inclusive")
+    return FirstToken(name, percentiles[49] * 1000, percentiles[98] * 1000, sum(load for _, load in rounds))
 
 
 def compare_books(service: Service, answered: int) -> Rows:
     """Compare the history with what was answered since the service's start."""
     service.settle()
-    requests, ok, abandoned = (
-        sum(service.metric("aiproxy_requests_total", route=route, **status) for route in ROUTES)
-        for status in ({}, {"status": "200"}, {"status": "499"})
-    )
     before, after = service.before, books(service.directory)
     return Rows(
         answered=answered,
-        ok=ok,
-        requests=requests,
-        abandoned=abandoned,
+        ok=service.requests(status="200"),
+        requests=service.requests(),
+        abandoned=service.requests(status="499"),
         upstream=service.metric("aiproxy_upstream_requests_total"),
         rows={status: count - before.rows.get(status, 0) for status, count in after.rows.items()},
         log_lines=after.log_lines - before.log_lines,
         lost=service.metric("aiproxy_records_lost") + service.metric("aiproxy_log_lines_dropped"),
+        chats=after.chats - before.chats,
+        bodies=after.bodies - before.bodies,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.processes import Process
 from bench.targets import Target, chat, status_of, wait_for
-from bench.upstream import COMPLETION
+from bench.upstream import COMPLETION, MODELS
 
 _COMMON = """
 daemon off;
@@ -29,7 +29,11 @@ http {
 }
 """
 _UPSTREAM = """
-  server { listen 127.0.0.1:%d backlog=4096; location / { return 200 '%s'; } }
+  server {
+    listen 127.0.0.1:%d backlog=4096;
+    location / { return 200 '%s'; }
+    location = /v1/models { return 200 '%s'; }
+  }
 """
 _PROXY = """
   upstream whole { server 127.0.0.1:%d; keepalive 128; keepalive_requests 10000000; }
@@ -45,7 +49,7 @@ _PROXY = """
 
 
 def upstream(directory: Path, port: int, core: int | None) -> Process:
-    return _start(directory, _UPSTREAM % (port, COMPLETION), core, port)
+    return _start(directory, _UPSTREAM % (port, COMPLETION, MODELS), core, port)
 
 
 def proxy(directory: Path, port: int, upstreams: tuple[int, int], core: int | None) -> Target:

@@ -1,76 +1,11 @@
-"""What was found, as tables that can be put into a Markdown page, and the bars."""
+"""What was found, as tables that can be put into a Markdown page."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from bench.bars import bars, memory_after
 from bench.measurements import Found
 
-MOST_TIMES_NGINX = 20
-MOST_CALL, AIM_CALL, NGINX_CALL = 450.0, 250.0, 20.0  # µs of CPU: ours at most, ours hoped for, where nginx costs this
-MOST_CHUNK = 100.0  # µs of CPU
-MOST_START = 2.0  # seconds
-MOST_MEMORY, MOST_GROWTH = 120.0, 5.0  # MB
-CALLS = 100_000
-
 Row = Sequence[object]
-
-
-class Bar(NamedTuple):
-    """`met` is None when it was not measured."""
-
-    what: str
-    figure: str
-    met: bool | None
-
-
-def bars(found: Found) -> list[Bar]:
-    nginx, ours = found.calls[:2]
-    most = MOST_CALL * max(1.0, nginx.cpu / NGINX_CALL)  # where nginx costs more, so may we
-    slowest = max(start.ask for start in found.starts.values())
-    errors = sum(each.errors for each in (*found.calls, *found.chunks, found.memory))
-    ratio = ours.cpu / nginx.cpu
-    return [
-        Bar(f"POST /api/ask: at most {MOST_TIMES_NGINX} x nginx", f"{ratio:.1f} x", ratio <= MOST_TIMES_NGINX),
-        Bar(
-            f"POST /api/ask: at most {MOST_CALL:.0f} µs of CPU where nginx costs {NGINX_CALL:.0f} (the aim: "
-            f"{AIM_CALL:.0f})",
-            f"{ours.cpu:.0f} µs, nginx {nginx.cpu:.0f} (so at most {most:.0f})",
-            ours.cpu <= most,
-        ),
-        _at_most("a streamed chunk", MOST_CHUNK, found.chunks[1].cpu, "µs of CPU", digits=1),
-        _at_most("start to the first answer", MOST_START, slowest, "s", digits=2),
-        *_memory_bars(found),
-        Bar("rows stored equal answers given", _rows_figure(found), all(rows.equal for rows in found.rows)),
-        Bar("no errors under load", str(errors), errors == 0),
-    ]
-
-
-def _at_most(what: str, limit: float, figure: float, unit: str, *, digits: int = 0) -> Bar:
-    return Bar(f"{what}: at most {limit:g} {unit}", f"{figure:.{digits}f} {unit}", figure <= limit)
-
-
-def _memory_bars(found: Found) -> list[Bar]:
-    after = f"memory after {CALLS:,} calls: at most {MOST_MEMORY:.0f} MB"
-    growth = f"memory level: at most {MOST_GROWTH:.0f} MB more than after {CALLS // 2:,}"
-    seen = found.memory.seen
-    if seen[-1][0] < CALLS:
-        return [Bar(after, "not measured", None), Bar(growth, "not measured", None)]
-    full, half = memory_after(found, CALLS), memory_after(found, CALLS // 2)
-    return [
-        Bar(after, f"{full:.0f} MB", full <= MOST_MEMORY),
-        Bar(growth, f"{full - half:+.1f} MB", full - half <= MOST_GROWTH),
-    ]
-
-
-def memory_after(found: Found, calls: int) -> float:
-    """MB when there had been so many calls, or a few more."""
-    return next(memory for count, memory in found.memory.seen if count >= calls)
-
-
-def _rows_figure(found: Found) -> str:
-    completed = sum(rows.rows.get("completed", 0) for rows in found.rows)
-    answered = sum(rows.answered for rows in found.rows)
-    return f"{completed:,} completed rows, {answered:,} answers counted"
 
 
 def text(found: Found) -> str:
@@ -99,9 +34,10 @@ def _calls(found: Found) -> str:
 
 def _streams(found: Found) -> str:
     floor = found.chunks[0].cpu
-    return _table(
+    table = _table(
         (
             "streams of 102 chunks",
+            "at once",
             "CPU µs per chunk",
             "x nginx",
             "chunks/s",
@@ -112,6 +48,7 @@ def _streams(found: Found) -> str:
         [
             (
                 each.name,
+                each.streams,
                 f"{each.cpu:,.0f}",
                 f"{each.cpu / floor:,.1f}",
                 f"{each.rate:,.0f}",
@@ -122,6 +59,10 @@ def _streams(found: Found) -> str:
             for each, token in zip(found.chunks, found.tokens, strict=True)
         ],
     )
+    direct = (
+        f"Directly, the first token comes after {_ms(found.direct.p50)} ms (p50), {_ms(found.direct.p99)} ms (p99)."
+    )
+    return f"{table}\n\n{direct}"
 
 
 def _starts(found: Found) -> str:
@@ -131,7 +72,7 @@ def _starts(found: Found) -> str:
         [
             (
                 name,
-                *(f"{figure:.2f}" for figure in (start.livez, start.ask, start.cpu)),
+                *(f"{figure:.2f}" for figure in (start.livez, start.answer, start.cpu)),
                 f"{start.rss:.0f}",
             )
             for name, start in starts.items()
@@ -150,13 +91,24 @@ def _memory(found: Found) -> str:
 
 def _rows(found: Found) -> str:
     table = _table(
-        ("history", "answers counted by the load", "200s", "requests", "client left", "rows", "log lines", "equal"),
+        (
+            "history",
+            "answers counted by the load",
+            "200s",
+            "requests",
+            "client left",
+            "rows",
+            "of /v1",
+            "bodies",
+            "log lines",
+            "equal",
+        ),
         [
             (
                 name,
                 *(f"{count:,}" for count in (rows.answered, rows.ok, rows.requests, rows.abandoned)),
                 ", ".join(f"{count:,} {status}" for status, count in sorted(rows.rows.items())),
-                f"{rows.log_lines:,}",
+                *(f"{count:,}" for count in (rows.chats, rows.bodies, rows.log_lines)),
                 "yes" if rows.equal else "NO",
             )
             for name, rows in zip(("whole answers", "streams"), found.rows, strict=True)
@@ -167,13 +119,20 @@ def _rows(found: Found) -> str:
 
 EQUAL = """\
 Equal means: each answer that the load counted is a 200 of the service, and each 200 has its completed row; each call
-that went to the provider has one row; beyond that there are only those that the load left unfinished at its end, which
-the service counted as "client left"; no row failed or was lost; each request has its line in the log."""
+that went to the provider has one row, and its bodies beside it if it came by /v1; beyond that there are only those that
+the load left unfinished at its end, which the service counted as "client left"; no row failed or was lost; each request
+has its line in the log."""
 
 
 def _bars(found: Found) -> str:
     verdicts = {True: "met", False: "MISSED", None: "not measured"}
-    return _table(("bar", "measured", ""), [(bar.what, bar.figure, verdicts[bar.met]) for bar in bars(found)])
+    return _table(
+        ("what", "bar", "measured", "x nginx", ""),
+        [
+            (bar.what, bar.bar, bar.figure, "" if bar.ratio is None else f"{bar.ratio:.1f}", verdicts[bar.met])
+            for bar in bars(found)
+        ],
+    )
 
 
 def _ms(value: float) -> str:

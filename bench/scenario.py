@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import litellm, nginx, service
+from bench import litellm, nginx, portkey, service
 from bench.measurements import (
     Found,
     Options,
@@ -66,9 +66,10 @@ class _Run:
         proxy = nginx.proxy(self._directory / "nginx", free_port(), upstreams, self._measured)
         self._stack.enter_context(proxy.process)
         self._others.append(proxy)
-        if self._peers:
-            _say("starting LiteLLM …")
-            peer, first = litellm.start(self._directory / "litellm", upstreams, self._measured)
+        for module in (litellm, portkey) if self._peers else ():
+            name = module.__name__.rpartition(".")[2]
+            _say(f"starting {name} …")
+            peer, first = module.start(self._directory / name, upstreams, self._measured)
             self._stack.enter_context(peer.process)
             self._others.append(peer)
             self._found.peers[peer.name] = first
@@ -78,35 +79,35 @@ class _Run:
         _say(f"the {which} start …")
         for directory in directories[:-1]:
             ours = service.start(directory, upstream, self._measured)
-            ours.target.process.stop()
+            ours.process.stop()
             self._found.note_start(which, ours.start)
         ours = service.start(directories[-1], upstream, self._measured)
-        self._stack.enter_context(ours.target.process)
+        self._stack.enter_context(ours.process)
         self._found.note_start(which, ours.start)
         return ours
 
     def _whole_answers(self, ours: Service) -> None:
         found = self._found
-        _say("whole answers …")
-        found.calls = measure_calls(self._targets(ours), self._options, self._load)
         _say("memory …")
         found.memory = measure_memory(ours, self._options, self._load)
-        answered = found.calls[1].load + found.memory.load + 1  # the first one, at its start
+        _say("whole answers …")
+        found.calls = measure_calls(self._targets(ours), self._options, self._load)
+        answered = found.calls[1].load + found.calls[2].load + found.memory.load + 1  # the first one, at its start
         found.rows.append(compare_books(ours, answered))
-        ours.target.process.stop()
+        ours.process.stop()
 
     def _streamed_answers(self, ours: Service) -> None:
         found, targets = self._found, self._targets(ours)
         _say("streamed answers …")
         found.chunks = [measure_chunks(target, self._options, self._streams, self._load) for target in targets]
         _say("time to the first token …")
-        found.tokens = measure_tokens(chat(self._streams, stream=True), targets, self._options)
-        answered = found.chunks[1].load + found.tokens[1].load + 1
-        found.rows.append(compare_books(ours, answered))
+        found.direct, *found.tokens = measure_tokens(chat(self._streams, stream=True), targets, self._options)
+        streams = [*(each.load for each in found.chunks[1:3]), *(each.load for each in found.tokens[1:3])]
+        found.rows.append(compare_books(ours, sum(streams) + 1))
 
     def _targets(self, ours: Service) -> list[Target]:
-        """nginx, which the others are compared with, first; AI Proxy second."""
-        return [self._others[0], ours.target, *self._others[1:]]
+        """nginx, which the others are compared with, first; then AI Proxy's two ways to ask, then the others."""
+        return [self._others[0], ours.chat, ours.ask, *self._others[1:]]
 
 
 def _machine() -> str:

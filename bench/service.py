@@ -7,53 +7,74 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.processes import BenchError, Process, free_port, until
-from bench.targets import QUESTION, Request, Start, Target, first_answers, text_of
+from bench.targets import CHAT, QUESTION, Request, Start, Target, chat, first_answers, text_of
 
 _KEY = "the-key-of-the-bench-0123456789"
 _START_LIMIT = 30  # seconds
-ROUTES = ("/api/ask", "/api/streaming")
+ROUTES = (CHAT, "/api/ask", "/api/streaming")
 
 
 @dataclass(frozen=True)
 class Books:
-    """How many rows the history has of each status, and how many lines of the log tell of a call."""
+    """How many rows the history has of each status, and how many lines of the log tell of a call.
+
+    `chats` are those of the rows that should have their bodies stored beside them.
+    """
 
     rows: dict[str, int]
     log_lines: int
+    chats: int
+    bodies: int
 
 
 @dataclass(frozen=True)
 class Service:
-    """`before` is what its directory held when it was started."""
+    """Two targets in one process. `before` is what its directory held when it was started."""
 
-    target: Target
+    chat: Target
+    ask: Target
     start: Start
     directory: Path
     before: Books
 
+    @property
+    def process(self) -> Process:
+        return self.chat.process
+
     def metric(self, name: str, **labels: str) -> int:
         """The sum of a metric's series that have these labels."""
-        return total(text_of(self.target.ask.port, "/metrics"), name, **labels)
+        return total(self._metrics(), name, **labels)
+
+    def requests(self, **labels: str) -> int:
+        """How many of what the bench asks for it has answered, since its start."""
+        metrics = self._metrics()
+        return sum(total(metrics, "aiproxy_requests_total", route=route, **labels) for route in ROUTES)
 
     def settle(self) -> None:
         """Wait until nothing is being served and everything is in the history."""
         until(self._is_idle, seconds=20, what="the service's rest after a load")
 
     def _is_idle(self) -> bool:
-        metrics = text_of(self.target.ask.port, "/metrics")
+        metrics = self._metrics()
         waiting = total(metrics, "aiproxy_records_waiting")
         return waiting == 0 and total(metrics, "aiproxy_inflight_requests") <= 1  # the one that asks
+
+    def _metrics(self) -> str:
+        return text_of(self.chat.whole.port, "/metrics")
 
 
 def books(directory: Path) -> Books:
     """What is written there by now. Of a running service: wait first until it rests."""
     path = directory / "data" / "ai-proxy.db"
     if not path.exists():
-        return Books({}, 0)
+        return Books({}, 0, 0, 0)
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         rows = dict(database.execute("select status, count(*) from exchanges group by status").fetchall())
+        (chats,) = database.execute("select count(*) from exchanges where dialect = 'chat'").fetchone()
+        (bodies,) = database.execute("select count(*) from bodies").fetchone()
     with (directory / "stdout").open() as lines:
-        return Books(rows, sum(any(f'"path":"{route}"' in line for route in ROUTES) for line in lines))
+        log_lines = sum(any(f'"path":"{route}"' in line for route in ROUTES) for line in lines)
+    return Books(rows, log_lines, chats, bodies)
 
 
 def start(directory: Path, upstream: int, core: int | None) -> Service:
@@ -67,11 +88,21 @@ def start(directory: Path, upstream: int, core: int | None) -> Service:
         "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1",
         "AI_PROXY_API_KEY": _KEY,
     }
-    body: dict[str, object] = {"question": QUESTION}
-    ask, stream = Request(port, "/api/ask", body, _KEY), Request(port, "/api/streaming", body, _KEY)
     process = Process([_command(), "serve"], directory=directory, core=core, settings=settings)
-    first = first_answers(process, "/livez", ask, seconds=_START_LIMIT)
-    return Service(Target("AI Proxy", process, ask, stream), first, directory, before)
+    asked, chatted = _questions(process, port), _chats(process, port)
+    first = first_answers(process, "/livez", asked.whole, seconds=_START_LIMIT)
+    return Service(chatted, asked, first, directory, before)
+
+
+def _chats(process: Process, port: int) -> Target:
+    whole, stream = (chat(port, key=_KEY, stream=stream) for stream in (False, True))
+    return Target("AI Proxy, /v1", process, whole, stream)
+
+
+def _questions(process: Process, port: int) -> Target:
+    body: dict[str, object] = {"question": QUESTION}
+    whole, stream = (Request(port, path, body, _KEY) for path in ("/api/ask", "/api/streaming"))
+    return Target("AI Proxy, /api", process, whole, stream)
 
 
 def _command() -> str:

@@ -2,14 +2,16 @@
 
 import http.client
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from bench.processes import BenchError, Process, until
 
+MODEL = "fake"
 QUESTION = "What is the capital of France, and why is it the capital?"
 STREAMS = 50  # at once
+CHAT = "/v1/chat/completions"
 _PATIENCE = 10.0  # seconds, with one try
 
 
@@ -21,6 +23,7 @@ class Request:
     path: str
     body: dict[str, object]
     key: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)  # headers
 
     @property
     def url(self) -> str:
@@ -28,7 +31,7 @@ class Request:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        return {"content-type": "application/json", "authorization": f"Bearer {self.key}", **self.more}
 
     @property
     def json(self) -> str:
@@ -40,23 +43,26 @@ class Start:
     """Seconds from the start of the process to its first answers; its CPU seconds until then, and its MB."""
 
     livez: float
-    ask: float
+    answer: float
     cpu: float
     rss: float
 
 
 @dataclass(frozen=True)
 class Target:
-    """`streams` is how many of them at once it is asked for: not more than it can serve as fast as they come."""
+    """Asked for a `whole` answer, and for a `stream`.
+
+    `streams` is how many of them at once: not more than it can serve as fast as they come.
+    """
 
     name: str
     process: Process
-    ask: Request
+    whole: Request
     stream: Request
     streams: int = STREAMS
 
 
-def chat(port: int, *, model: str = "fake", path: str = "/v1/chat/completions", key: str = "", stream: bool) -> Request:
+def chat(port: int, *, model: str = MODEL, path: str = CHAT, key: str = "", stream: bool) -> Request:
     """The question, as OpenAI's wire format has it."""
     messages = [{"role": "user", "content": QUESTION}]
     extra: dict[str, object] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
@@ -111,15 +117,15 @@ def wait_for(process: Process, answers: Callable[[], bool], *, seconds: float, w
     return process.age()
 
 
-def first_answers(process: Process, alive: str, ask: Request, *, seconds: float) -> Start:
+def first_answers(process: Process, alive: str, asked: Request, *, seconds: float) -> Start:
     """Wait until GET `alive` and then the question are answered with 200; as `wait_for`."""
 
     def is_alive() -> bool:
-        return status_of(ask.port, alive) == HTTPStatus.OK
+        return status_of(asked.port, alive) == HTTPStatus.OK
 
-    def is_asked() -> bool:
-        return status_of(ask.port, ask.path, ask) == HTTPStatus.OK
+    def is_answered() -> bool:
+        return status_of(asked.port, asked.path, asked) == HTTPStatus.OK
 
     livez = wait_for(process, is_alive, seconds=seconds, what=f"GET {alive}")
-    asked = wait_for(process, is_asked, seconds=seconds, what=f"POST {ask.path}")
-    return Start(livez, asked, process.cpu(), process.rss())
+    answer = wait_for(process, is_answered, seconds=seconds, what=f"POST {asked.path}")
+    return Start(livez, answer, process.cpu(), process.rss())

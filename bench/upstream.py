@@ -1,7 +1,7 @@
 """The fake provider of streams: 102 chunks of chat completion, each its own write, at a steady pace.
 
-Run as a process of its own: `python upstream.py PORT`. It counts its chunks (GET /), and a request without
-`"stream":true` gets a whole answer.
+Run as a process of its own: `python upstream.py PORT`. It counts its chunks (GET /), has one model (GET /v1/models),
+and a request without `"stream":true` gets a whole answer.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ COMPLETION = json.dumps(
     }
 )
 
+MODELS = json.dumps({"object": "list", "data": [{"id": "fake", "object": "model", "created": 1, "owned_by": "bench"}]})
+
 
 class Upstream(asyncio.Protocol):
     """One connection: a request, its answer, the next request."""
@@ -49,7 +51,9 @@ class Upstream(asyncio.Protocol):
         if not complete or len(body) < _length(head):
             return
         self._received = b""
-        if head.startswith(b"GET"):
+        if head.startswith(b"GET /v1/models"):
+            self._transport.write(_whole(MODELS))
+        elif head.startswith(b"GET"):
             self._transport.write(_whole(str(Upstream.written)))
         elif b'"stream":true' in body.replace(b" ", b""):
             self._transport.write(_HEAD)

@@ -50,9 +50,11 @@ class Service:
         self.wait_until_it_answers()
         return self
 
-    def configure(self, text: str) -> "Service":
+    def configure(self, **settings) -> "Service":
         """Write `ai-proxy.toml`. A running server reads it at once, and then knows nothing of any provider's health."""
-        (self.directory / "ai-proxy.toml").write_text(text)
+        (self.directory / "ai-proxy.toml").write_text(
+            "".join(f"{name} = {_toml(settings[name])}\n" for name in settings)
+        )
         if self.process is not None:
             log = self.directory / "stdout"
             before = log.stat().st_size
@@ -131,6 +133,14 @@ class Service:
         return connection
 
 
+def _toml(value) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(name)} = {_toml(inner)}' for name, inner in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
+
+
 def http_request(body: bytes, *, path: str = "/api/ask", headers: str = "") -> bytes:
     """A POST request as bytes, to be sent as a test likes."""
     return (
@@ -152,9 +162,15 @@ def read_all(connection: socket.socket) -> bytes:
 
 def events(text: str) -> list[tuple[str, dict]]:
     """The events of a stream: name and data."""
+    return [(name, json.loads(data)) for name, data in frames(text)]
+
+
+def frames(text: str) -> list[tuple[str, str]]:
+    """The same, whatever the data is. A nameless event has the name ""."""
     found = []
     for frame in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in frame.splitlines() if not line.startswith(":"))
-        if "data" in fields:
-            found.append((fields["event"], json.loads(fields["data"])))
+        fields = [line.split(": ", 1) for line in frame.splitlines() if not line.startswith(":")]
+        data = [value for name, value in fields if name == "data"]
+        if data:
+            found.append((dict(fields).get("event", ""), "\n".join(data)))
     return found

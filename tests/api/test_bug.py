@@ -2,12 +2,14 @@
 
 import sys
 
+import httpx2
 import pytest
 
 from tests.service import Service
 
 BROKEN = """
 import uvicorn
+from fastapi.responses import StreamingResponse
 from ai_proxy.app import create_app
 
 app = create_app()
@@ -15,6 +17,14 @@ app = create_app()
 @app.get("/broken")
 async def broken() -> None:
     raise ZeroDivisionError("a detail that is nobody's business")
+
+@app.get("/breaks-off")
+async def breaks_off() -> StreamingResponse:
+    async def words():
+        yield "one"
+        raise ZeroDivisionError("in the middle")
+
+    return StreamingResponse(words())
 
 uvicorn.run(app, port={port}, log_config=None, access_log=False)
 """
@@ -58,3 +68,14 @@ def test_the_server_goes_on(broken):
     metrics = broken.client.get("/metrics").text
     assert 'aiproxy_requests_total{method="GET",route="/broken",status="500"}' in metrics
     assert "aiproxy_inflight_requests 1.0" in metrics
+
+
+def test_a_bug_in_the_middle_of_a_stream_is_no_success(broken):
+    with pytest.raises(httpx2.RemoteProtocolError):
+        broken.client.get("/breaks-off")
+
+    line = broken.eventually(lambda: next((line for line in broken.log() if line.get("path") == "/breaks-off"), None))
+    metrics = broken.client.get("/metrics").text
+    assert (line["status"], line["level"], line["error"]) == (500, "error", "internal_error")
+    assert 'aiproxy_requests_total{method="GET",route="/breaks-off",status="500"}' in metrics
+    assert 'aiproxy_streams_aborted_total{by="gateway"} 1.0' in metrics

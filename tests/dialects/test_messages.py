@@ -256,7 +256,7 @@ def test_options_get_their_names_in_chat():
     chat = chat_request(body)
 
     del chat["messages"]
-    assert chat == {"max_completion_tokens": 100, "temperature": 0.5, "top_p": 0.9, "stop": ["END"], "user": "u1"}
+    assert chat == {"max_tokens": 100, "temperature": 0.5, "top_p": 0.9, "stop": ["END"], "user": "u1"}
 
 
 def test_a_long_user_id_is_cut_to_what_openai_takes():

@@ -185,6 +185,7 @@ def test_the_description_is_complete(mocked):
             "200",
             *("400", "401", "404", "408", "413", "415", "422", "429"),
             *("500", "502", "503", "504"),
+            *(["409"] if path == "/api/ask" else []),
         }
     for path in ("/api/ask", "/api/streaming", "/api/history"):
         (operation,) = description["paths"][path].values()

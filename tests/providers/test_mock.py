@@ -77,6 +77,9 @@ def test_an_unknown_model_answers_all_the_same(mocked):
     assert (answer["model"], answer["mock"]) == ("mock/anything", True)
 
 
+PASSING = {"retry_after": 1, "should_retry": True}
+
+
 @EITHER_WAY
 @pytest.mark.parametrize(
     ("model", "status", "code", "facts"),
@@ -85,11 +88,11 @@ def test_an_unknown_model_answers_all_the_same(mocked):
         ("mock/error-401", 502, "provider_auth", {"upstream_status": 401, "should_retry": False}),
         ("mock/error-402", 502, "provider_quota", {"upstream_status": 402, "should_retry": False}),
         ("mock/error-404", 404, "upstream_rejected", {"upstream_status": 404}),
-        ("mock/error-429", 429, "upstream_rate_limited", {"upstream_status": 429, "retry_after": 1}),
-        ("mock/error-500", 502, "bad_upstream_response", {"upstream_status": 500}),
-        ("mock/error-502", 502, "bad_upstream_response", {"upstream_status": 502}),
-        ("mock/error-503", 503, "upstream_overloaded", {"upstream_status": 503, "retry_after": 1}),
-        ("mock/timeout", 504, "upstream_timeout_first_byte", {}),
+        ("mock/error-429", 429, "upstream_rate_limited", {"upstream_status": 429, **PASSING}),
+        ("mock/error-500", 502, "bad_upstream_response", {"upstream_status": 500, **PASSING}),
+        ("mock/error-502", 502, "bad_upstream_response", {"upstream_status": 502, **PASSING}),
+        ("mock/error-503", 503, "upstream_overloaded", {"upstream_status": 503, **PASSING}),
+        ("mock/timeout", 504, "upstream_timeout_first_byte", PASSING),
     ],
 )
 def test_fails_when_the_model_says_so(mocked, path, model, status, code, facts):
@@ -113,7 +116,7 @@ def test_a_failure_that_there_is_not_says_so(mocked, path, name):
 def test_a_cut_answer_is_a_bad_answer(mocked):
     response = post(mocked, ASK, model="mock/cut")
 
-    assert seen(response) == refusal(502, "bad_upstream_response", provider="mock")
+    assert seen(response) == refusal(502, "bad_upstream_response", provider="mock", **PASSING)
     assert recorded(mocked) == failed("bad_upstream_response")
 
 
@@ -121,7 +124,7 @@ def test_a_cut_stream_ends_in_an_error_event_after_half_of_its_words(mocked):
     response = post(mocked, STREAMING, model="mock/cut")
 
     text, error = broken_off(response)
-    assert error == failure("upstream_stream_truncated", provider="mock")
+    assert error == failure("upstream_stream_truncated", provider="mock", retry_after=1)
     assert text == "This is a mock answer, no "
     assert recorded(mocked) == failed("upstream_stream_truncated", text, (1, 7, True))
 

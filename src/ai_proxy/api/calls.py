@@ -132,10 +132,11 @@ def _again(request: Request, kept: KeptAnswer) -> Response:
 
 
 def _origin(exchange: Exchange) -> dict[str, str]:
+    running = exchange.stream and not exchange.cached  # the try that answers is noted when the stream ends
     return {
         "x-ai-proxy-provider": exchange.provider,
         "x-ai-proxy-model": exchange.model,
-        "x-ai-proxy-attempts": str(len(exchange.attempts)),
+        "x-ai-proxy-attempts": str(len(exchange.attempts) + running),
     }
 
 
@@ -147,4 +148,9 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _headers(request: Request) -> Mapping[str, str]:
-    return {name.decode(): value.decode("latin-1") for name, value in request.scope["headers"] if name in _PASSED_ON}
+    passed: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        if name in _PASSED_ON:
+            before, text = passed.get(name.decode()), value.decode("latin-1")
+            passed[name.decode()] = text if before is None else f"{before},{text}"
+    return passed

@@ -100,6 +100,11 @@ _ANTHROPIC_TYPES = {
 }
 
 
+def bug() -> GatewayError:
+    """What a client is told of a bug of ours."""
+    return GatewayError("Something went wrong inside the gateway. Its log has the details under this request id.")
+
+
 async def on_gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)  # noqa: S101 - FastAPI types handlers by Exception
     request.scope["error"] = error
@@ -123,8 +128,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_bug(request: Request, error: Exception) -> Response:
     """Everything else is a bug of ours: the traceback goes to the log, the client gets the request id."""
     log.error("internal error", exc_info=error)
-    bug = GatewayError("Something went wrong inside the gateway. Its log has the details under this request id.")
-    response = await on_gateway_error(request, bug)
+    response = await on_gateway_error(request, bug())
     response.headers["x-request-id"] = request_id.get() or ""
     response.headers["connection"] = "close"  # the server cuts it after an exception that nobody took
     return response

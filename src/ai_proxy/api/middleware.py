@@ -9,7 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_proxy.api.disconnect import shutting_down
-from ai_proxy.api.error_handlers import render
+from ai_proxy.api.error_handlers import bug, render
 from ai_proxy.core.exceptions import GatewayError
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
@@ -35,37 +35,37 @@ class Requests:
             await self.app(scope, receive, send)
             return
 
-        identifier = _request_id(scope)
-        request_id.set(identifier)
-        headers = [(b"x-request-id", identifier.encode())]
-        if scope["path"].startswith("/v1/"):  # the name by which Anthropic's clients look for it
-            headers.append((b"request-id", identifier.encode()))
         started = time.perf_counter()
-        status = 0
+        sent = _Sent(send, _request_id(scope), scope["path"])
         self.metrics.inflight.inc()
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"].extend(headers)
-            await send(message)
-
         try:
-            await self.app(scope, receive, send_with_id)
+            await self._serve(scope, receive, sent)
+        finally:
+            self.metrics.inflight.dec()
+            self._settle(scope, sent.status, time.perf_counter() - started)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: "_Sent") -> None:
+        try:
+            await self.app(scope, receive, send)
         except asyncio.CancelledError:  # by the server, whose patience at shutdown has ended
             scope["error"] = farewell = shutting_down()
-            if not status:
-                await render(farewell)(scope, receive, send_with_id)
-        finally:
-            seconds = time.perf_counter() - started
-            self.metrics.inflight.dec()
-            error: GatewayError | None = scope.get("error")
-            status = (status or _SERVER_ERROR) if error is None else error.status
-            self.metrics.request(scope["method"], _route(scope), status, seconds)
-            self._log(scope, status, seconds)
-            if error is not None:  # its traceback leads to the body, and back to itself through the scope
-                error.__traceback__ = error.__context__ = None
+            if not send.status:
+                await render(farewell, scope["path"])(scope, receive, send)
+        except Exception:  # a bug of ours, which the framework answers; but the line must not call it a success
+            scope["error"] = bug()
+            if send.status:
+                self.metrics.stream_aborted("gateway")
+            raise
+
+    def _settle(self, scope: Scope, status: int, seconds: float) -> None:
+        error: GatewayError | None = scope.get("error")
+        if error is not None and status < _CLIENT_ERROR:  # it failed after its beginning had been sent
+            status = error.status
+        status = status or _SERVER_ERROR
+        self.metrics.request(scope["method"], _route(scope), status, seconds)
+        self._log(scope, status, seconds)
+        if error is not None:  # its traceback leads to the body, and back to itself through the scope
+            error.__traceback__ = error.__context__ = None
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         line = _line(scope, status, seconds)
@@ -77,6 +77,24 @@ class Requests:
             self.log.debug("request", **line)
         else:
             self.log.info("request", **line)
+
+
+class _Sent:
+    """Sends, with the request's id. `status` is the response's, once it has begun."""
+
+    def __init__(self, send: Send, identifier: str, path: str) -> None:
+        request_id.set(identifier)
+        self._send = send
+        self._headers = [(b"x-request-id", identifier.encode())]
+        if path.startswith("/v1/"):
+            self._headers.append((b"request-id", identifier.encode()))  # where Anthropic's clients look for it
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"].extend(self._headers)
+        await self._send(message)
 
 
 def _request_id(scope: Scope) -> str:
@@ -110,6 +128,7 @@ def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
             "provider": exchange.provider,
             "input_tokens": exchange.usage.input_tokens,
             "output_tokens": exchange.usage.output_tokens,
+            "attempts": exchange.attempts,
         }
     error: GatewayError | None = scope.get("error")
     if error is not None:

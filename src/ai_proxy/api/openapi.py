@@ -1,12 +1,9 @@
 """What the API's description says beside what FastAPI finds out by itself."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
 
 from ai_proxy import __version__
 from ai_proxy.dialects.call import Dialect
@@ -18,9 +15,10 @@ _ERRORS = {
     401: "The API key is missing or wrong.",
     404: "The provider does not know the model.",
     408: "The body did not arrive in time.",
+    409: "A call with the same Idempotency-Key is running.",
     413: "The body is too large.",
     415: "The body is not JSON.",
-    422: "The provider cannot work with the request.",
+    422: "The provider cannot work with the request, or its Idempotency-Key was used for another one.",
     429: "The provider limits the rate of calls.",
     500: "A fault of the gateway itself: its log has the details under the request's id.",
     502: "The provider failed.",
@@ -33,23 +31,6 @@ ASK_BODY: dict[str, Any] = {
 }
 
 
-class DirectRoute(APIRoute):
-    """Hands the request to the endpoint as it is.
-
-    FastAPI's own way (a Pydantic body, dependencies, a response model) costs 250 µs of CPU more a call, half of what
-    the whole call may cost. So endpoints on the path of a call read the request themselves, and describe it here.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **description: Any) -> None:
-        super().__init__(path, endpoint, **description)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await endpoint(Request(scope, receive, send))
-            await response(scope, receive, send)
-
-        self.app = app
-
-
 def sdk_operation(dialect: Dialect, description: str = "") -> dict[str, Any]:
     """What an operation of the SDKs says of itself: the body is the SDK's, and more than we know may be in it."""
     body = {"type": "object", "additionalProperties": True, "example": _EXAMPLES[dialect]}
@@ -58,7 +39,7 @@ def sdk_operation(dialect: Dialect, description: str = "") -> dict[str, Any]:
         "description": _STREAMED if dialect in _STREAMING else description,
         "responses": {
             200: {"description": "As the provider answers.", "content": {"application/json": {"schema": {}}}},
-            **errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504),
+            **errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
         },
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
     }

@@ -1,5 +1,6 @@
 """Streams in the SDKs' wire formats: the provider's events, and how each format ends, well or badly."""
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -107,9 +108,10 @@ class Responses(_Named):
         return b"event: response.failed\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
     def _so_far(self, exchange: Exchange) -> dict[str, Any]:
-        if self._first:
-            response: dict[str, Any] = msgspec.json.decode(responses_readers.fold([self._first]))
-            return response
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            if self._first:
+                response: dict[str, Any] = msgspec.json.decode(responses_readers.fold([self._first]))
+                return response
         created = exchange.created_at // 1_000_000
         return responses_object.skeleton({}, identifier=exchange.id, model=exchange.model, created=created)
 

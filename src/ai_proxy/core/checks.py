@@ -45,7 +45,7 @@ def _names_clash(models: Mapping[str, ModelSettings], sources: Sources) -> Itera
             yield Problem(sources.where(["models", name]), "a model must have a name")
         for alias in model.aliases:
             owner = owners.setdefault(alias, name)
-            if owner != name or alias == name:
+            if owner != name or alias == name or model.aliases.count(alias) > 1:
                 where = sources.where(["models", name, "aliases"])
                 yield Problem(where, f"{alias!r} is already a name of the model {owner!r}")
 

@@ -115,9 +115,8 @@ class PreviousResponseNotFound(BadRequest):
     code = "previous_response_not_found"
     quotes = True
 
-    def __init__(self, response_id: str) -> None:
-        message = f"There is no previous response {response_id[:100]!r} of yours: it was not stored, or was deleted."
-        super().__init__(message, param="previous_response_id")
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no previous response {name[:100]!r} of yours.", param="previous_response_id")
 
 
 class RequestTimeout(ClientError):
@@ -125,9 +124,7 @@ class RequestTimeout(ClientError):
     code = "request_timeout"
 
 
-class IdempotencyConflict(GatewayError):
-    """A call with the same idempotency key is running: its answer can be had in a moment."""
-
+class IdempotencyConflict(ClientError):
     status = 409
     code = "idempotency_conflict"
 
@@ -143,8 +140,6 @@ class UnsupportedMediaType(ClientError):
 
 
 class IdempotencyKeyReused(ClientError):
-    """The idempotency key came with another request before."""
-
     status = 422
     code = "idempotency_key_reused"
 
@@ -206,7 +201,8 @@ class UpstreamError(GatewayError):
     status = 502
     code = "upstream_error"
     source = "provider"
-    usual_wait: ClassVar[float | None] = None
+    should_retry: ClassVar[bool | None] = True
+    usual_wait: ClassVar[float | None] = 1.0
 
     def __init__(
         self, provider: str, message: str, *, upstream_status: int | None = None, retry_after: float | None = None
@@ -243,11 +239,13 @@ class StreamTruncated(UpstreamError):
 class ProviderAuth(UpstreamError):
     code = "provider_auth"
     should_retry = False
+    usual_wait = None
 
 
 class ProviderQuota(UpstreamError):
     code = "provider_quota"
     should_retry = False
+    usual_wait = None
 
 
 class UpstreamRejected(UpstreamError):
@@ -256,6 +254,8 @@ class UpstreamRejected(UpstreamError):
     code = "upstream_rejected"
     kind = "invalid_request_error"
     quotes = True
+    should_retry = None
+    usual_wait = None
     told_status: ClassVar[int | None] = None  # unset: the provider's
 
     def __init__(self, provider: str, message: str, *, upstream_status: int) -> None:

@@ -250,7 +250,7 @@ def _resolved(name: str, settings: ProviderSettings, preset: Preset, defaults: D
         api_keys=settings.api_keys,
         key_header=preset.key_header,
         default_model=settings.default_model or preset.default_model,
-        models=settings.models or preset.models,
+        models=preset.models if settings.models is None else settings.models,
         dialects=usual_dialects if settings.dialects is None else _CHAT | set(settings.dialects),
         max_connections=settings.max_connections or defaults.max_connections,
         limits=narrowed(defaults.limits, settings),

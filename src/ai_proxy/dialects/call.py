@@ -11,6 +11,7 @@ from ai_proxy.dialects.responses import chat_request, looks_like_responses
 
 Dialect = Literal["chat", "completions", "embeddings", "moderations", "responses", "messages", "count_tokens"]
 
+_STREAMED = frozenset({"chat", "completions", "responses", "messages"})
 _MAX_MODEL = 200  # characters of a model's name
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -33,7 +34,7 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def stream(self) -> bool:
-        return self.body.get("stream") is True
+        return self.dialect in _STREAMED and self.body.get("stream") is True
 
     @property
     def is_ours(self) -> bool:

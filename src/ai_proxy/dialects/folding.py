@@ -38,27 +38,44 @@ def _fold(events: Sequence[bytes]) -> tuple[dict[str, Any], list[dict[str, Any]]
 
 def _merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
     for name, value in part.items():
-        if value is None:
-            whole.setdefault(name, None)
-        elif isinstance(value, str) and name in _PIECES:
-            whole[name] = (whole.get(name) or "") + value
-        elif isinstance(value, dict) and isinstance(whole.get(name), dict):
-            _merge(whole[name], value)
-        elif isinstance(value, list) and isinstance(whole.get(name), list):
-            _extend(whole[name], value)
-        elif isinstance(value, list):
-            whole[name] = []
-            _extend(whole[name], value)
-        else:
-            whole[name] = value
+        whole[name] = _joined(name, whole.get(name), value)
 
 
-def _extend(whole: list[Any], parts: list[Any]) -> None:
+def _joined(name: str, before: Any, value: Any) -> Any:
+    """Some providers repeat empty ids and names in every piece, so nothing empty replaces anything."""
+    if value is None or value == "":
+        return value if before is None else before
+    match before, value:
+        case str(), str() if name in _PIECES:
+            return before + value
+        case dict(), dict():
+            _merge(before, value)
+            return before
+        case ((None | list() | str()), list()):
+            return _extended(_parts(before), value)
+        case list(), str() if name in _PIECES:
+            return _extended(before, _parts(value))
+    return value
+
+
+def _parts(content: Any) -> list[Any]:
+    """A text beside parts is one of them: a model may reason in parts and then answer in plain text."""
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _extended(whole: list[Any], parts: list[Any]) -> list[Any]:
     """Pieces of tool calls are told apart by their index; other lists (log probabilities) grow."""
     for part in parts:
-        index = part.get("index") if isinstance(part, dict) else None
-        same = None if index is None else next((one for one in whole if one.get("index") == index), None)
+        index = _index(part)
+        same = None if index is None else next((one for one in whole if _index(one) == index), None)
         if same is None:
             whole.append(part)
         else:
             _merge(same, part)
+    return whole
+
+
+def _index(part: Any) -> Any:
+    return part.get("index") if isinstance(part, dict) else None

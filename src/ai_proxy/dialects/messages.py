@@ -142,7 +142,7 @@ def _sampling(request: _Request) -> dict[str, Any]:
     """`top_k` is left out: the OpenAI format lacks it, and its servers refuse fields that they don't know."""
     user = request.metadata.user_id if request.metadata else None
     options = {
-        "max_completion_tokens": request.max_tokens,
+        "max_tokens": request.max_tokens,  # the name that every server heeds; OpenAI's provider knows the newer one
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stop": request.stop_sequences or None,

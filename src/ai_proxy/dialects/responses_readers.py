@@ -203,4 +203,5 @@ def _write(item: dict[str, Any], kind: str, text: str) -> None:
         item[_IN_ITEM[kind]] = text
         return
     place, part, field = _IN_PART[kind]
-    item[place] = [*(item.get(place) or ()), {"type": part, field: text}]
+    before = item.get(place)
+    item[place] = [*(before if isinstance(before, list) else ()), {"type": part, field: text}]

@@ -14,6 +14,7 @@ from ai_proxy.core.exceptions import (
     ContextLengthExceeded,
     GatewayError,
     ModelNotFound,
+    UpstreamError,
     UpstreamOverloaded,
     UpstreamRateLimited,
     UpstreamRejected,
@@ -184,7 +185,7 @@ class Course:
             target = min(self._untried, key=lambda target: target.health.due())
             raise target.health.refusal(target.provider.name, now)
         passing = [error for error in self._errors if error.status in _WILL_PASS and error.should_retry is not False]
-        waits = [error.retry_after for error in self._errors if error.retry_after is not None]
+        waits = [error.wait for error in self._errors if isinstance(error, UpstreamError) and error.wait is not None]
         error = (passing or self._errors)[-1]
         if waits:
             error.retry_after = min(waits)
@@ -197,7 +198,7 @@ def _did_nothing(error: GatewayError) -> bool:
         case UpstreamRateLimited() | UpstreamOverloaded():
             return True
         case UpstreamUnreachable():
-            return not error.connected
+            return not error.connected and error.code != "upstream_tls"  # a certificate stays wrong
         case UpstreamTimeout():
             return error.code == "upstream_timeout_connect"
         case BadUpstreamResponse():

@@ -1,7 +1,6 @@
 """The models that providers have: asked for from time to time, the last good list kept."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -34,7 +33,10 @@ class Discovery:
         self._sets = {name: frozenset(models) for name, models in self._lists.items()}
         self._asked = [name for name in providers if name not in given]
         self._task: asyncio.Task[None] | None = None
-        self.updated = int(time.time())
+
+    @property
+    def providers(self) -> frozenset[str]:
+        return frozenset(self._providers)
 
     def known(self, provider: str) -> frozenset[str] | None:
         """Its models; None as long as they are not known."""
@@ -67,20 +69,23 @@ class Discovery:
             return
         self._lists[name] = tuple(sorted(models)[:_MOST])
         self._sets[name] = frozenset(self._lists[name])
-        self.updated = int(time.time())
 
 
 def listing(router: Router, discovery: Discovery) -> dict[str, str]:
     """The names that calls can use, and their owners: the configured ones first, then providers' own.
 
-    Beside its bare name, which is the first provider's that has it, a model has one with its provider's before it, if
-    there are several.
+    A model has its bare name, if no other provider's model has it already and it does not begin with another
+    provider's name, by which it would lead there. Otherwise, and if there are several lists, it has one with its own
+    provider's before it.
     """
     names = dict.fromkeys(router.configured, "ai-proxy")
     found = discovery.all()
+    several = len({provider for provider, _ in found}) > 1
     for provider, model in found:
-        names.setdefault(model, provider)
-    if len({provider for provider, _ in found}) > 1:
-        for provider, model in found:
+        before, slash, _ = model.partition("/")
+        if not (slash and before in discovery.providers - {provider}):
+            names.setdefault(model, provider)
+    for provider, model in found:
+        if several or names.get(model) != provider:
             names.setdefault(f"{provider}/{model}", provider)
     return names

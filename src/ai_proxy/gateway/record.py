@@ -74,17 +74,17 @@ class Record:
         exchange.duration_ms = round((time.perf_counter() - exchange.started) * 1000, 3)
         exchange.answer = "".join(self._texts)
         exchange.usage = self._counted()
-        if self._events:
-            exchange.response = self._folded()
         if error is not None:
             _fail(exchange, error)
-        elif exchange.keeps_response and exchange.response is not None:
-            exchange.response_id = _identifier(exchange.response)
-        self._metrics.call(exchange)
         try:
+            self._metrics.call(exchange)
+            if self._events:
+                exchange.response = self._folded()
+            if error is None and exchange.keeps_response and exchange.response is not None:
+                exchange.response_id = _identifier(exchange.response)
             if error is None and self._keep is not None and self._completion is not None:
                 exchange.kept = self._keep(exchange, self._completion)
-        finally:
+        finally:  # whatever fails here: a place in the queue was reserved for this record
             released = self._recorder.add(exchange)
         if exchange.status != "cancelled":  # nobody waits for a cancelled one
             await released.wait()
@@ -115,7 +115,7 @@ def _identifier(response: bytes) -> str | None:
     """The name that a response has in its own words."""
     try:
         return _named.decode(response).id
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

@@ -8,7 +8,7 @@ import structlog
 
 from ai_proxy.core.config import Settings
 from ai_proxy.core.resolved import ResolvedProvider
-from ai_proxy.core.sources import ConfigurationError
+from ai_proxy.core.sources import ConfigurationError, Problem
 from ai_proxy.gateway.discovery import Discovery
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.prices import list_price
@@ -66,13 +66,16 @@ def build(settings: Settings, http: Http) -> tuple[Router, Discovery]:
     def price(name: str, model: str) -> float | None:
         return list_price(resolved[name].preset or name, model)
 
-    router = Router(
-        providers,
-        settings.resolved_models(),
-        limits={name: provider.limits for name, provider in resolved.items()},
-        names=_names(resolved, discovery, settings),
-        list_price=price,
-    )
+    try:
+        router = Router(
+            providers,
+            settings.resolved_models(),
+            limits={name: provider.limits for name, provider in resolved.items()},
+            names=_names(resolved, discovery, settings),
+            list_price=price,
+        )
+    except ValueError as error:
+        raise ConfigurationError(Problem("models", str(error))) from None
     return router, discovery
 
 

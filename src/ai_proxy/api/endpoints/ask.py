@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from ai_proxy.api.body import parse_ask, read_json
 from ai_proxy.api.calls import new_exchange, whole_answer
 from ai_proxy.api.dependencies import authenticate, state_of
-from ai_proxy.api.openapi import ASK_BODY, DirectRoute, errors
+from ai_proxy.api.direct import DirectRoute
+from ai_proxy.api.openapi import ASK_BODY, errors
 from ai_proxy.core.types import Exchange
 from ai_proxy.dialects.ask import chat_call
 from ai_proxy.dialects.chat import Completion
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/api", tags=["ask"], route_class=DirectRoute)
     summary="Ask a question",
     operation_id="ask",
     response_model=AskResponse,
-    responses=errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504),
+    responses=errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
     openapi_extra=ASK_BODY,
 )
 async def ask(request: Request) -> Response:

@@ -26,7 +26,7 @@ async def list_models(
         names = names[names.index(after_id) + 1 :]
     if before_id in names:
         names = names[: names.index(before_id)]
-    page = names if limit is None else names[:limit]
+    page = names[-limit:] if limit and before_id else names[:limit]  # the page just before, or from the beginning
     return {
         "object": "list",
         "data": [_item(name, owners[name]) for name in page],

@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.calls import answer
-from ai_proxy.api.openapi import DirectRoute, sdk_operation
+from ai_proxy.api.direct import DirectRoute
+from ai_proxy.api.openapi import sdk_operation
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=DirectRoute)
 

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.calls import answer_to, open_call
 from ai_proxy.api.dependencies import CurrentPrincipal, CurrentState, State, state_of
-from ai_proxy.api.openapi import DirectRoute, errors, sdk_operation
+from ai_proxy.api.direct import DirectRoute
+from ai_proxy.api.openapi import errors, sdk_operation
 from ai_proxy.core.exceptions import PreviousResponseNotFound, ResponseNotFound
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call

@@ -4,9 +4,10 @@ from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.calls import told
 from ai_proxy.api.dependencies import state_of
+from ai_proxy.api.direct import DirectRoute
 from ai_proxy.api.disconnect import UntilGone
 from ai_proxy.api.endpoints.ask import open_question
-from ai_proxy.api.openapi import ASK_BODY, DirectRoute, errors
+from ai_proxy.api.openapi import ASK_BODY, errors
 from ai_proxy.api.sse import AnswerStream, Events, PlainText
 from ai_proxy.dialects.ask import chat_call
 
