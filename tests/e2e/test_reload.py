@@ -1,13 +1,14 @@
 """SIGHUP: the settings file is read again, while the server goes on."""
 
 import asyncio
+import json
 import signal
 import threading
 
 import pytest
 
 from tests.service import events
-from tests.upstream import Upstream, completion, delta, finish, stream, usage, words
+from tests.upstream import Upstream, completion, delta, error, finish, status, stream, usage, words
 
 CHAT = "/v1/chat/completions"
 PING = [{"role": "user", "content": "ping"}]
@@ -164,6 +165,37 @@ def test_a_server_that_began_without_a_file_finds_a_new_one(start, upstream):
     response = ask(service, "fast")
 
     assert (response.status_code, response.headers["x-ai-proxy-model"]) == (200, "small")
+
+
+def listing(model: str, pause: float = 0.0):
+    """A provider that has one model, and takes its time to tell so."""
+
+    async def handle(connection) -> None:
+        if connection.head.startswith("GET "):
+            await asyncio.sleep(pause)
+            await status(200, json.dumps({"data": [{"id": model}]}).encode())(connection)
+        else:
+            await (completion(model) if connection.json["model"] == model else error(404))(connection)
+
+    return handle
+
+
+def test_what_is_known_of_models_outlives_a_reload(start, upstream, tmp_path):
+    with Upstream() as another:
+        upstream.handler, another.handler = listing("its-own"), listing("only-there")
+        write(
+            tmp_path,
+            *(f'[providers.{name}]\nbase_url = "{each.url}"' for name, each in (("x", upstream), ("y", another))),
+        )
+        service = start(tmp_path)
+        service.eventually(lambda: {"its-own", "only-there"} <= set(models(service)))
+        another.handler = listing("only-there", pause=1)
+
+        hang_up(service)
+        known, response = models(service), ask(service, "only-there")
+
+    assert {"its-own", "only-there"} <= set(known)
+    assert (response.status_code, response.headers["x-ai-proxy-provider"]) == (200, "y")
 
 
 def test_many_signals_at_once_do_no_harm(service, upstream):

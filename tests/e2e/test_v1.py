@@ -638,6 +638,16 @@ def test_a_response_stream_that_began_with_nonsense_fails_in_order(native):
     assert events(response.text)[-1][0] == "response.failed"
 
 
+def test_nobody_is_sent_to_another_address(native):
+    """A redirect would name this one as we see it: without TLS, though the client may have come by it."""
+    service, upstream = native
+
+    response = service.client.post(f"{CHAT}/", json=ASKED[CHAT])
+
+    assert refused(response)[:2] == (404, "not_found")
+    assert asked_of(upstream) == []
+
+
 # Requests that go on by way of chat.
 
 
@@ -1005,4 +1015,15 @@ def test_a_response_that_nobody_gave_cannot_be_gone_on_from(scripted):
     response = post(service, RESPONSES, previous_response_id="resp_nobody", stream=True)
 
     assert refused(response) == (400, "previous_response_not_found", "client", "previous_response_id")
+    assert asked_of(upstream) == []
+
+
+@pytest.mark.parametrize("name", [5, True, [], {}])
+@pytest.mark.parametrize("server", ["scripted", "native"])
+def test_a_name_of_an_earlier_response_is_a_text(request, server, name):
+    service, upstream = request.getfixturevalue(server)
+
+    response = post(service, RESPONSES, previous_response_id=name)
+
+    assert refused(response) == (400, "invalid_request", "client", "previous_response_id")
     assert asked_of(upstream) == []

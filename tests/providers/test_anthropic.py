@@ -195,7 +195,7 @@ async def test_a_stream_of_messages_goes_through_as_it_is():
     assert [chunk.event for chunk in chunks] == [line[7:] for line in lines if line.startswith("event: ")]
     assert "".join(chunk.text for chunk in chunks) == "Hello wörld!"
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
-    assert [chunk.usage for chunk in chunks if chunk.usage] == [Usage(30, 1), Usage(30, 15)]
+    assert [chunk.usage for chunk in chunks if chunk.usage] == [Usage(30, 1, estimated=True), Usage(30, 15)]
     assert json.loads(fold([chunk.data for chunk in chunks]))["content"][0]["text"] == "Hello wörld!"
 
 

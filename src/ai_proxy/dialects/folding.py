@@ -1,6 +1,7 @@
 """A stream's events as the one answer that they make up, for the record.
 
 What broke off is folded as far as it came. Texts that come in pieces are joined; of all else, the last value counts.
+It is total: whatever a reader of events lets through can be folded.
 """
 
 from collections.abc import Sequence
@@ -16,42 +17,60 @@ def fold_chat(events: Sequence[bytes]) -> bytes:
     answer, choices = _fold(events)
     for choice in choices:
         choice["message"] = choice.pop("delta", None) or {}
-    return msgspec.json.encode({**answer, "object": "chat.completion", "choices": choices})
+    return msgspec.json.encode({**answer, "object": "chat.completion", "choices": choices}, enc_hook=str)
 
 
 def fold_completions(events: Sequence[bytes]) -> bytes:
     """Events of a text completion as a text completion."""
     answer, choices = _fold(events)
-    return msgspec.json.encode({**answer, "choices": choices})
+    return msgspec.json.encode({**answer, "choices": choices}, enc_hook=str)
+
+
+class _Text:
+    """A text that grows: joined in the end, since joining it with each piece would take a time that grows as well."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = [*pieces]
+
+    def __str__(self) -> str:
+        return "".join(self.pieces)
 
 
 def _fold(events: Sequence[bytes]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     answer: dict[str, Any] = {}
+    last: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
     for data in events:
         event = msgspec.json.decode(data)
         for choice in event.pop("choices", None) or ():
             _merge(choices.setdefault(choice.get("index", 0), {}), choice)
-        _merge(answer, event)
+        if event != last:  # most events have the same to say beside their choices
+            _merge(answer, event)
+            last = event
     return answer, [choices[index] for index in sorted(choices)]
 
 
 def _merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
     for name, value in part.items():
-        whole[name] = _joined(name, whole.get(name), value)
+        before = whole.get(name)
+        if name in _PIECES and type(value) is str and type(before) is _Text:
+            before.pieces.append(value)
+        elif value is None or value == "":  # some providers repeat empty ids and names in every piece
+            whole.setdefault(name, value)
+        elif value != before or name in _PIECES or type(value) is list:
+            whole[name] = _joined(name, before, value)
 
 
 def _joined(name: str, before: Any, value: Any) -> Any:
-    """Some providers repeat empty ids and names in every piece, so nothing empty replaces anything."""
-    if value is None or value == "":
-        return value if before is None else before
     match before, value:
+        case ((None | ""), str()) if name in _PIECES:
+            return _Text(value)
         case str(), str() if name in _PIECES:
-            return before + value
+            return _Text(before, value)
         case dict(), dict():
             _merge(before, value)
             return before
-        case ((None | list() | str()), list()):
+        case ((None | str() | _Text() | list()), list()):
             return _extended(_parts(before), value)
         case list(), str() if name in _PIECES:
             return _extended(before, _parts(value))
@@ -62,7 +81,7 @@ def _parts(content: Any) -> list[Any]:
     """A text beside parts is one of them: a model may reason in parts and then answer in plain text."""
     if isinstance(content, list):
         return content
-    return [{"type": "text", "text": content}] if content else []
+    return [{"type": "text", "text": str(content)}] if content else []
 
 
 def _extended(whole: list[Any], parts: list[Any]) -> list[Any]:

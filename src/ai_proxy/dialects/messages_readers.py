@@ -53,8 +53,7 @@ def read_event(data: bytes) -> Chunk:
             content = bool(block.text) or block.type != "text"  # thinking may go on for minutes without a word
             return Chunk(data, block.text or "", content=content, event=event.type)
         case "message_start":
-            usage = event.message.usage if event.message else ABSENT
-            return Chunk(data, usage=_read_usage(usage), event=event.type)
+            return Chunk(data, usage=_begun(event), event=event.type)
         case "message_delta":
             reason = event.delta.stop_reason if event.delta else None
             finish = FINISH.get(reason, "stop") if reason else None
@@ -68,7 +67,8 @@ def joined(earlier: Usage | None, later: Usage | None) -> Usage | None:
     """What two events of one stream count together."""
     if earlier is None or later is None:
         return later or earlier
-    return Usage(max(earlier.input_tokens, later.input_tokens), max(earlier.output_tokens, later.output_tokens))
+    read, written = max(earlier.input_tokens, later.input_tokens), max(earlier.output_tokens, later.output_tokens)
+    return Usage(read, written, later.estimated)
 
 
 def read_fault(body: bytes | msgspec.Raw) -> ProviderFault:
@@ -198,6 +198,12 @@ _event = msgspec.json.Decoder(_Event)
 _usage = msgspec.json.Decoder(_Usage)
 _NOTHING = _Delta()
 _EMPTY = _Block()
+
+
+def _begun(event: "_Event") -> Usage | None:
+    """The count at the start of a stream: what will be written is not in it yet, so it is no more than an estimate."""
+    usage = None if event.message is None else _read_usage(event.message.usage)
+    return None if usage is None else Usage(usage.input_tokens, usage.output_tokens, estimated=True)
 
 
 def _read_usage(raw: msgspec.Raw) -> Usage | None:

@@ -22,6 +22,9 @@ from ai_proxy.gateway.targets import Target
 Keep = Callable[[Exchange, Completion], KeptAnswer]
 
 
+_MANY = 5000  # events: folding them takes some ten milliseconds
+
+
 class Record:
     """Use as an async context manager around the call. `call` is what is asked in the end."""
 
@@ -78,7 +81,9 @@ class Record:
             _fail(exchange, error)
         try:
             self._metrics.call(exchange)
-            if self._events:
+            if len(self._events) > _MANY:  # it would hold up all others
+                exchange.response = await asyncio.to_thread(self._folded)
+            elif self._events:
                 exchange.response = self._folded()
             if error is None and exchange.keeps_response and exchange.response is not None:
                 exchange.response_id = _identifier(exchange.response)
@@ -91,11 +96,11 @@ class Record:
 
     def _counted(self) -> Usage:
         """The provider's count; an estimate if there is an answer without one; nothing if there is no answer."""
-        if self._usage is not None:
-            return self._usage
-        if not self._texts:
-            return Usage()
-        return estimate(input_characters=self.call.characters(), output_characters=len(self.exchange.answer))
+        counted = self._usage
+        if not self._texts or (counted is not None and not counted.estimated):
+            return counted or Usage()
+        guess = estimate(input_characters=self.call.characters(), output_characters=len(self.exchange.answer))
+        return guess if counted is None else Usage(counted.input_tokens, guess.output_tokens, estimated=True)
 
     def _folded(self) -> bytes:
         try:

@@ -1,0 +1,36 @@
+"""The fixtures that a real language model needs: it is started once, and one server of ours is before it."""
+
+import openai
+import pytest
+
+from tests import real_model
+from tests.service import KEY, Service
+
+
+@pytest.fixture(scope="session")
+def model_address():
+    with real_model.running() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def model_settings(model_address):
+    return real_model.settings(model_address)
+
+
+@pytest.fixture(scope="session")
+def before_model(model_settings, tmp_path_factory):
+    """A server that asks the real model."""
+    service = Service(tmp_path_factory.mktemp("real")).configure(**model_settings).start()
+    service.client.timeout = real_model.PATIENCE
+    yield service
+    assert service.stop() == 0
+    service.client.close()
+
+
+@pytest.fixture
+def sdk(before_model):
+    """OpenAI's own client of that server."""
+    url = f"{before_model.url}/v1"
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=real_model.PATIENCE) as client:
+        yield client
