@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,  # to an address that may not be the one that the client knows us by
         title="AI Proxy",
         version=__version__,
         lifespan=parts,

@@ -113,7 +113,9 @@ def test_the_start_shows_a_command_that_works(fresh):
     command = fresh.stderr()
 
     assert f'curl {fresh.url}/api/ask -H "Authorization: Bearer {first_key(fresh)}"' in command
-    assert "Mock mode: set OPENAI_API_KEY or OPENROUTER_API_KEY for real answers." in command
+    assert (
+        "Mock mode: set a provider's key, such as OPENAI_API_KEY (docs/configuration.md), for real answers." in command
+    )
 
 
 def test_the_first_key_is_kept_nowhere(fresh):

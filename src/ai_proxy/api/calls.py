@@ -55,7 +55,7 @@ async def answer_to(request: Request, exchange: Exchange, call: Call) -> Respons
     if not call.stream:
         return await whole_answer(request, exchange, call, _as_it_came)
     chunks = state_of(request)["gateway"].stream(exchange, call)
-    async with UntilGone(request.receive, exchange):
+    async with UntilGone(request.scope, request.receive, exchange):
         first = await anext(chunks)
     return AnswerStream(exchange, first, chunks, form_of(call), told(exchange))
 
@@ -103,7 +103,7 @@ def told(exchange: Exchange) -> dict[str, str]:
 async def _complete(
     request: Request, exchange: Exchange, call: Call, render: Render, keep: Keep | None = None
 ) -> Response:
-    async with UntilGone(request.receive, exchange):
+    async with UntilGone(request.scope, request.receive, exchange):
         completion = await state_of(request)["gateway"].complete(exchange, call, keep)
     return Response(render(exchange, completion), headers=told(exchange), media_type=_JSON)
 

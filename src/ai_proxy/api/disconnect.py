@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from ai_proxy.core.exceptions import ClientGone, ShuttingDown
 from ai_proxy.core.types import Exchange
+
+WHEN_GONE = "ai_proxy.when_gone"  # where in the scope our server looks for whom to call; it is taken out after that
 
 
 class UntilGone:
@@ -22,12 +24,14 @@ class UntilGone:
 
     def __init__(
         self,
+        scope: Scope,
         receive: Receive,
         exchange: Exchange,
         *,
         ping: Callable[[], Awaitable[None]] | None = None,
         interval: float = 0.0,
     ) -> None:
+        self._scope = scope
         self._receive = receive
         self._exchange = exchange
         self._ping = ping
@@ -45,6 +49,10 @@ class UntilGone:
         self._task = task
         self._clock = task.get_loop().time
         self._last = self._clock()
+        self._watcher: asyncio.Task[None] | None = None
+        if self._ping is None and WHEN_GONE in self._scope:
+            self._scope[WHEN_GONE] = self._leave  # our own server tells us; a task that waits would cost 15 µs
+            return self
         watch = self._wait() if self._ping is None else self._wait_and_ping(self._ping)
         self._watcher = asyncio.create_task(watch, name="client-watch")
         return self
@@ -52,8 +60,11 @@ class UntilGone:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._watcher.cancel()
-        del self._watcher  # it refers to us: what is no cycle is freed at once, without the garbage collector
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None  # it refers to us: what is no cycle is freed at once, without the garbage collector
+        elif WHEN_GONE in self._scope:
+            self._scope[WHEN_GONE] = None
         if error is None and self._gone:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # take the cancellation that came as the last step was ending
@@ -68,6 +79,9 @@ class UntilGone:
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         self._gone = True
         if not self._exchange.duration_ms:  # else the call has ended, and only its record is waited for
             self._exchange.error = ClientGone.code

@@ -95,6 +95,7 @@ _ANTHROPIC_TYPES = {
     415: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
+    431: "invalid_request_error",
     504: "timeout_error",
     529: "overloaded_error",
 }
@@ -129,7 +130,7 @@ async def on_bug(request: Request, error: Exception) -> Response:
     """Everything else is a bug of ours: the traceback goes to the log, the client gets the request id."""
     log.error("internal error", exc_info=error)
     response = await on_gateway_error(request, bug())
-    response.headers["x-request-id"] = request_id.get() or ""
+    response.headers["x-request-id"] = response.headers["request-id"] = request_id.get() or ""
     response.headers["connection"] = "close"  # the server cuts it after an exception that nobody took
     return response
 

@@ -8,6 +8,7 @@ import structlog
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from ai_proxy.api.disconnect import WHEN_GONE
 from ai_proxy.api.error_handlers import render
 from ai_proxy.core.config import ServerSettings
 from ai_proxy.core.exceptions import (
@@ -37,6 +38,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         limits = self.limits
         self._max_request = limits.max_header_bytes + 2 * limits.max_body_bytes  # small chunks cost as much again
+        self.url = b""  # what is asked for, as far as it came
         self._running: RequestResponseCycle | None = None
         self._in_headers = False
         self._headers_by: float | None = None
@@ -54,6 +56,8 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
+        scope[WHEN_GONE] = None
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -150,7 +154,7 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None and (self.pipeline or (cycle.response_started and not cycle.response_complete)):
             self.transport.close()
         else:
-            self.transport.write(_refusal(error))
+            self.transport.write(_refusal(error, _path(self.url)))
             self._abandon_call()
             self._linger()
 
@@ -160,6 +164,9 @@ class Protocol(HttpToolsProtocol):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = cycle.response_complete = True
                 cycle.message_event.set()
+                scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
+                if (tell := scope.pop(WHEN_GONE, None)) is not None:
+                    tell()
 
     def _close(self) -> None:
         if self.pipeline or self.cycle.more_body:
@@ -205,16 +212,23 @@ class _Outgoing:
         self.close = close
 
 
-def _refusal(error: GatewayError) -> bytes:
+def _path(url: bytes) -> str:
+    """The path of a request's target, as far as it came. Targets of other forms, which only proxies get, stay as they are."""
+    return url.partition(b"?")[0].decode("latin-1")
+
+
+def _refusal(error: GatewayError, path: str) -> bytes:
     """An answer in the same form as the application's."""
     identifier = uuid7()
     token = request_id.set(identifier)
     try:
         log.warning("refused", status=error.status, error=error.code, error_message=error.message)
-        response = render(error)
+        response = render(error, path)
     finally:
         request_id.reset(token)
     response.headers["x-request-id"] = identifier
+    if path.startswith("/v1/"):
+        response.headers["request-id"] = identifier  # where Anthropic's clients look for it
     response.headers["connection"] = "close"
     fields = [b"%s: %s\r\n" % field for field in response.raw_headers]
-    return b"".join([STATUS_LINE[error.status], *fields, b"\r\n", bytes(response.body)])
+    return b"".join([STATUS_LINE[response.status_code], *fields, b"\r\n", bytes(response.body)])

@@ -125,7 +125,7 @@ class AnswerStream(Response):
             await send_block(form.ping)
 
         interval = scope["state"]["server"].ping_interval
-        async with UntilGone(receive, self._exchange, ping=ping, interval=interval) as client:
+        async with UntilGone(scope, receive, self._exchange, ping=ping, interval=interval) as client:
             await send_block(form.start(self._exchange) + form.chunk(self._first))
             async for chunk in self._rest:
                 if block := form.chunk(chunk):

@@ -41,18 +41,18 @@ class Chat(_Events):
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
-        self._finished = False
         self._last = b""
 
     def chunk(self, chunk: Chunk) -> bytes:
         if chunk.usage_only and not self._wants_usage:  # it was asked for by us
             return b""
         frame = b"data: " + _lines(chunk.data) + b"\n\n"
-        self._finished = self._finished or chunk.finish_reason is not None
-        if not self._finished:
-            return frame
-        self._last += frame
-        return b""
+        if chunk.finish_reason or (self._last and not chunk.content):
+            self._last += frame
+            return b""
+        if self._last:  # another of several answers goes on
+            frame, self._last = self._last + frame, b""
+        return frame
 
     def done(self, _: Exchange) -> bytes:
         return self._last + _DONE

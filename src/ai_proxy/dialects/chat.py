@@ -80,13 +80,10 @@ def read_chunk(data: bytes) -> Chunk:
         raise ProviderFault("")
     delta = choice.delta or _NOTHING
     text = _text(delta.content)
-    return Chunk(
-        data,
-        "" if choice.index else text,  # the record keeps the first of several answers
-        choice.finish_reason or None,
-        read_usage(event.usage),
-        bool(text or choice.finish_reason) or _bears_more(delta),
-    )
+    content = bool(text or choice.finish_reason) or _bears_more(delta)
+    if choice.index:  # the record keeps the first of several answers
+        return Chunk(data, usage=read_usage(event.usage), content=content)
+    return Chunk(data, text, choice.finish_reason or None, read_usage(event.usage), content)
 
 
 def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:

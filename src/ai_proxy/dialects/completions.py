@@ -24,13 +24,10 @@ def read_event(data: bytes) -> Chunk:
         return Chunk(data, usage=read_usage(event.usage), usage_only=bytes(event.usage) != NULL)
     choice = event.choices[0]
     text = choice.text or ""
-    return Chunk(
-        data,
-        "" if choice.index else text,
-        choice.finish_reason or None,
-        read_usage(event.usage),
-        bool(text or choice.finish_reason),
-    )
+    content = bool(text or choice.finish_reason)
+    if choice.index:
+        return Chunk(data, usage=read_usage(event.usage), content=content)
+    return Chunk(data, text, choice.finish_reason or None, read_usage(event.usage), content)
 
 
 def read_result(body: bytes) -> Completion:

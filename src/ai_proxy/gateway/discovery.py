@@ -46,6 +46,12 @@ class Discovery:
         """Every known (provider, model)."""
         return [(name, model) for name in self._providers for model in self._lists.get(name, ())]
 
+    def take_over(self, earlier: "Discovery") -> None:
+        """Go on with what another one knew, until the providers have answered."""
+        for name in self._asked:
+            if name in earlier._lists:
+                self._keep(name, earlier._lists[name])
+
     async def __aenter__(self) -> Self:
         if self._asked:
             self._task = asyncio.create_task(self._run(), name="discovery")
@@ -67,8 +73,14 @@ class Discovery:
         except GatewayError as error:
             log.warning("models: a provider's list cannot be read, the last one stays", provider=name, error=error.code)
             return
-        self._lists[name] = tuple(sorted(models)[:_MOST])
-        self._sets[name] = frozenset(self._lists[name])
+        except Exception:  # the lists must go on being asked for, whatever one provider does
+            log.exception("models: a provider's list cannot be read, the last one stays", provider=name)
+            return
+        self._keep(name, tuple(sorted(models)[:_MOST]))
+
+    def _keep(self, name: str, models: tuple[str, ...]) -> None:
+        self._lists[name] = models
+        self._sets[name] = frozenset(models)
 
 
 def listing(router: Router, discovery: Discovery) -> dict[str, str]:

@@ -26,6 +26,7 @@ class Routes:
         self._gateway = gateway
         self._http = http
         self._stack = AsyncExitStack()
+        self._discovery: Discovery | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -37,6 +38,9 @@ class Routes:
         """Send calls where these settings say. Raises `ConfigurationError`, and then all stays as it was."""
         stack = AsyncExitStack()
         router, discovery = build(settings, self._http)
+        if self._discovery is not None:
+            discovery.take_over(self._discovery)
+        self._discovery = discovery
         await stack.enter_async_context(discovery)
         self._gateway.use(router, discovery)
         old, self._stack = self._stack, stack

@@ -61,8 +61,7 @@ class Mock:
                 await asyncio.sleep(self._settings.token_delay)
 
     async def models(self, limits: Limits) -> list[str]:
-        failures = [*(f"{_ERROR}{status}" for status in (429, 502, 503)), _TIMEOUT, _CUT]
-        return [self.default_model, *(f"{_PREFIX}{failure}" for failure in failures)]
+        return [self.default_model]
 
     def _fail(self, model: str) -> None:
         wanted = model.removeprefix(_PREFIX)

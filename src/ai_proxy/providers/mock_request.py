@@ -92,6 +92,13 @@ def text_of(message: Message) -> str:
     return " and ".join([text, *attached] if text else attached)
 
 
+def last_text_of(message: Message) -> str:
+    """What a person typed: some programs put long texts of their own before it, as parts of the same message."""
+    if message.content is None or isinstance(message.content, str):
+        return message.content or ""
+    return next((part.text for part in reversed(message.content) if part.text), "")
+
+
 def words_of(text: str) -> list[str]:
     """The words, each with the space after it. A word counts as a token."""
     *words, last = text.split(" ")

@@ -9,7 +9,7 @@ from ai_proxy.api.calls import answer_to, open_call
 from ai_proxy.api.dependencies import CurrentPrincipal, CurrentState, State, state_of
 from ai_proxy.api.direct import DirectRoute
 from ai_proxy.api.openapi import errors, sdk_operation
-from ai_proxy.core.exceptions import PreviousResponseNotFound, ResponseNotFound
+from ai_proxy.core.exceptions import BadRequest, PreviousResponseNotFound, ResponseNotFound
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.responses import conversation, dereferenced, referenced
@@ -26,6 +26,7 @@ _MOST_TURNS = 200  # of a conversation that goes from response to response
 )
 async def create_response(request: Request) -> Response:
     exchange, call = await open_call(request, "responses")
+    _check(call.body)
     exchange.keeps_response = call.body.get("store") is not False
     if call.body.get("previous_response_id") is not None or referenced(call.body):
         call = await _complete_input(state_of(request), exchange.key_id, call)
@@ -57,6 +58,16 @@ async def delete_response(response_id: str, principal: CurrentPrincipal, state: 
     if not await responses.forget(state["database"], principal.key_id, response_id):
         raise ResponseNotFound(response_id)
     return {"id": response_id, "object": "response", "deleted": True}
+
+
+def _check(body: dict[str, Any]) -> None:
+    previous = body.get("previous_response_id")
+    if previous is not None and not isinstance(previous, str):
+        message = "previous_response_id: must be the id of a response."
+        raise BadRequest(message, param="previous_response_id")
+    if body.get("background"):
+        message = "background: answers cannot be written in the background here."
+        raise BadRequest(message, param="background")
 
 
 async def _complete_input(state: State, key_id: str, call: Call) -> Call:

@@ -54,7 +54,7 @@ async def stream(request: Request) -> Response:
     exchange, question = await open_question(request)
     exchange.stream = True
     chunks = state_of(request)["gateway"].stream(exchange, chat_call(question, stream=True))
-    async with UntilGone(request.receive, exchange):
+    async with UntilGone(request.scope, request.receive, exchange):
         first = await anext(chunks)
     form = PlainText() if _wants_text(request) else Events()
     return AnswerStream(exchange, first, chunks, form, told(exchange))
