@@ -51,3 +51,16 @@ def test_sends_the_question_as_a_chat_completion(scripted):
         "temperature": 0.5,
         "max_tokens": 5,
     }
+
+
+def test_any_name_of_a_model_can_be_told_in_a_header(mocked):
+    answers = [mocked.ask("ping", model=name) for name in ("Ā", "a\r\nset-cookie: x", "модель/1", "plain-1.5:free")]
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.headers["x-ai-proxy-model"] for answer in answers] == [
+        "%C4%80",
+        "a%0D%0Aset-cookie: x",
+        "%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C/1",
+        "plain-1.5:free",
+    ]
+    assert not any("set-cookie" in answer.headers for answer in answers)

@@ -8,11 +8,11 @@ import pytest
 from yarl import URL
 
 from ai_proxy.core.config import read_settings
+from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import PoolFull, UpstreamRateLimited, UpstreamTimeout
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.types import Limits
 from ai_proxy.dialects.call import of
-from ai_proxy.providers.deadline import Deadline, Expired
 from ai_proxy.providers.http import Channel, Http
 from ai_proxy.providers.openai import OpenAI
 from tests.upstream import Upstream, delta, stream

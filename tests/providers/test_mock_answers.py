@@ -244,6 +244,70 @@ def test_a_tool_about_the_question_is_called_with_the_place_in_it():
     assert found == [("get_weather", {"location": "San Francisco, CA", "unit": "fahrenheit"})]
 
 
+READ = {
+    "type": "function",
+    "function": {
+        "name": "Read",
+        "description": "Reads a file.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "pages": {"type": "string", "description": "For example 1-5."},
+                "file_path": {"type": "string"},
+                "offset": {"type": "integer", "minimum": 0},
+                "limit": {"type": "integer", "exclusiveMinimum": 0, "default": 2000},
+                "raw": {"type": "boolean"},
+                "mode": {"enum": ["text", "binary"]},
+                "range": {"type": "object", "properties": {"end": {"type": "integer"}}, "required": ["end"]},
+                "only": {"type": "array", "items": {"type": "string"}},
+            },
+            "required": ["file_path"],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "arguments"),
+    [
+        ("Use Read: `/home/run 3/note.txt`", {"file_path": "/home/run 3/note.txt"}),
+        ("Read it", {"file_path": "it"}),
+        ("Read `a.txt`, 20 lines", {"file_path": "a.txt", "offset": 20}),
+        ("Read `a.txt`, as binary", {"file_path": "a.txt", "mode": "binary"}),
+        ("Read `a.txt` `2-4`", {"pages": "2-4", "file_path": "a.txt"}),
+        ("Read `a.txt` `2-4` `b`", {"pages": "2-4", "file_path": "a.txt", "only": ["b"]}),
+    ],
+)
+def test_arguments_that_may_be_left_out_are_unless_the_question_has_them(question, arguments):
+    [(_, found)] = calls(asked(question, tools=[READ]))
+
+    assert found == arguments
+    assert list(found) == list(arguments)
+
+
+def test_a_tool_whose_arguments_may_not_all_be_left_out_gets_some():
+    either = [{"required": ["a"]}, {"required": ["b"]}]
+    parameters = {"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "not": {"not": {"anyOf": either}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+
+    [(_, arguments)] = calls(asked(tools=[tool], tool_choice="required"))
+
+    assert arguments.keys() == {"a", "b"}
+
+
+REMINDER = {"type": "text", "text": 'Remember: get_weather is for places like "Rome", magic_function(7) for numbers.'}
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("get_weather in Oslo", [("get_weather", {"location": "Oslo"})]), ("Tell me a joke.", [])],
+)
+def test_tools_are_looked_for_in_the_last_text_of_a_message(typed, found):
+    parts = [REMINDER, {"type": "text", "text": typed}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+
+    assert calls(asked(parts, tools=[WEATHER, MAGIC])) == found
+
+
 def test_letters_of_any_script_reach_the_arguments():
     tool = {"name": "make", "parameters": {"type": "object", "properties": {"customer": {"type": "string"}}}}
 

@@ -16,9 +16,9 @@ from ai_proxy.providers.mock_schema import instance
 QUESTION = "How many of the 12 cats in San Francisco, CA weigh 4.5 kg? Say 'purr'."
 
 
-def made(schema, question=QUESTION, turn=0):
+def made(schema, question=QUESTION, turn=0, *, sparing=False):
     """A value that the validator takes."""
-    value = instance(schema, Facts(question, turn=turn), Effort(), turn=turn)
+    value = instance(schema, Facts(question, turn=turn), Effort(), turn=turn, sparing=sparing)
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
     validator.validate(value)
     return value
@@ -95,6 +95,7 @@ def test_the_value_fits_the_schema(schema):
     for turn in range(3):
         made(schema, turn=turn)
     made(schema, question="")
+    made(schema, sparing=True)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
@@ -119,6 +120,12 @@ def test_defaults_and_examples_are_taken_when_the_question_offers_nothing():
     schema = thing(a={"type": "integer", "default": 7}, b={"type": "string", "examples": ["seven"]})
 
     assert made(schema, question="so?") == {"a": 7, "b": "seven"}
+
+
+def test_fields_that_must_be_there_choose_first():
+    schema = {"properties": {"more": TEXT, "name": TEXT, "place": TEXT}, "required": ["name", "place"]}
+
+    assert made(schema) == {"more": "cats", "name": "purr", "place": "San Francisco, CA"}
 
 
 def test_a_default_that_does_not_fit_is_not_taken():
@@ -238,10 +245,10 @@ def composed(inner):
     )
 
 
-@given(st.recursive(leaves, composed, max_leaves=12), st.text(), st.integers(0, 3))
+@given(st.recursive(leaves, composed, max_leaves=12), st.text(), st.integers(0, 3), st.booleans())
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-def test_any_schema_that_can_be_met_is_met(schema, question, turn):
-    made(schema, question, turn)
+def test_any_schema_that_can_be_met_is_met(schema, question, turn, sparing):
+    made(schema, question, turn, sparing=sparing)
 
 
 KEYWORDS = """

@@ -111,7 +111,7 @@ def test_the_greeting_names_an_address_that_works(tmp_path, host, url):
 @pytest.mark.parametrize(
     ("fields", "hint"),
     [
-        ({}, "set OPENAI_API_KEY or OPENROUTER_API_KEY for real answers"),
+        ({}, "set a provider's key, such as OPENAI_API_KEY (docs/configuration.md), for real answers"),
         ({"mock_mode": True, "providers": {"openai": {"api_keys": "sk-1"}}}, "unset MOCK_MODE for real answers"),
     ],
 )

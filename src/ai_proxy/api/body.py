@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from ai_proxy.core.config import ServerSettings
+from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, ClientGone, RequestTimeout, UnsupportedMediaType
 from ai_proxy.schemas.ask import AskRequest
 
@@ -87,12 +88,15 @@ def _check_type(value: bytes) -> None:
 
 
 async def _read(request: Request, settings: ServerSettings) -> bytes:
+    deadline = Deadline()
     try:
-        async with asyncio.timeout(settings.body_timeout):
-            return await _receive(request, settings.max_body_bytes)
-    except TimeoutError:
+        until = asyncio.get_running_loop().time() + settings.body_timeout
+        return await deadline.wait(_receive(request, settings.max_body_bytes), until)
+    except Expired:
         message = f"The body did not arrive within {settings.body_timeout:g} s."
         raise RequestTimeout(message) from None
+    finally:
+        deadline.close()
 
 
 async def _receive(request: Request, limit: int) -> bytes:

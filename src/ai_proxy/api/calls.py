@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from urllib.parse import quote
 
 import structlog
 from fastapi import Request, Response
@@ -131,11 +132,16 @@ def _again(request: Request, kept: KeptAnswer) -> Response:
     return Response(kept.body, kept.status, headers, kept.media_type)
 
 
+def _sendable(name: str) -> str:
+    """A model's name, which may be any text, as a header can hold it."""
+    return name if name.isascii() and name.isprintable() else quote(name, safe=" /:@")
+
+
 def _origin(exchange: Exchange) -> dict[str, str]:
     running = exchange.stream and not exchange.cached  # the try that answers is noted when the stream ends
     return {
         "x-ai-proxy-provider": exchange.provider,
-        "x-ai-proxy-model": exchange.model,
+        "x-ai-proxy-model": _sendable(exchange.model),
         "x-ai-proxy-attempts": str(len(exchange.attempts) + running),
     }
 

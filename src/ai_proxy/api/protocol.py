@@ -213,7 +213,7 @@ class _Outgoing:
 
 
 def _path(url: bytes) -> str:
-    """The path of a request's target, as far as it came. Targets of other forms, which only proxies get, stay as they are."""
+    """The path of a request's target, as far as it came. Other forms, which only proxies get, stay as they are."""
     return url.partition(b"?")[0].decode("latin-1")
 
 

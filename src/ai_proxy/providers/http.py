@@ -11,9 +11,9 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import BadUpstreamResponse, PoolFull, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from ai_proxy.core.types import Limits
-from ai_proxy.providers.deadline import Deadline, Expired
 
 # An idle connection is dropped before the provider is likely to: most keep theirs for a minute or more.
 _KEEP_ALIVE = 15.0

@@ -15,6 +15,7 @@ _QUOTED = r"\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|`([^`\n]{1,200})`|(?<!\
 _CAPITAL = "A-ZÀ-ÖØ-ÞА-ЯЁ"
 _NAMED = rf"(?<![\w'\u2019-])([{_CAPITAL}][\w'\u2019-]*(?:,? [{_CAPITAL}][\w'\u2019-]*)*)"
 _PHRASE = re.compile(f"{_QUOTED}|{_NAMED}")
+_QUOTATION = re.compile(_QUOTED)
 _WORD = re.compile(r"[^\W\d_]+")
 _SENTENCE_END = ".?!:;\n"
 _COMMON_WORDS = """
@@ -27,21 +28,29 @@ _COMMON = frozenset(_COMMON_WORDS.split())
 
 
 class Facts:
-    """Numbers and names are given out once each; words go round. `turn` makes another choice of the same question."""
+    """Numbers and names are given out once each; words go round. `turn` makes another choice of the same question.
+
+    `given` counts what was found in the question and given out; made-up words are not.
+    """
 
     def __init__(self, text: str, *, otherwise: str = "", turn: int = 0) -> None:
         text, otherwise = text[:_READ], otherwise[:_READ]
-        self._numbers = _numbers(text) or _numbers(otherwise)
+        numbered = text if _NUMBER.search(text) else otherwise
+        self._numbers = _numbers(_QUOTATION.sub(" ", numbered))
+        self._quoted_numbers = _numbers(" ".join(quoted(numbered)))
         self._names = _names(text) or _names(otherwise)
         self._words = significant(text) or significant(otherwise) or _WORD.findall(text) or ["mock"]
         self._text = text.casefold()
         self._turn = turn
+        self.given = 0
 
-    def number(self, fits: Callable[[Number], bool]) -> Number | None:
-        return _taken(self._numbers, fits)
+    def number(self, fits: Callable[[Number], bool], *, quoted: bool = True) -> Number | None:
+        """`quoted`: a number will do that is a part of what stands in quotes, such as a path."""
+        found = _taken(self._numbers, fits)
+        return self._counted(_taken(self._quoted_numbers, fits) if found is None and quoted else found)
 
     def name(self, fits: Callable[[str], bool]) -> str | None:
-        return _taken(self._names, fits)
+        return self._counted(_taken(self._names, fits))
 
     def word(self) -> str:
         self._turn += 1
@@ -49,9 +58,12 @@ class Facts:
 
     def mentioned(self, values: Iterable[Any]) -> Any:
         """The first of the values that the question names, or None."""
-        return next(
-            (value for value in islice(values, _MOST_VALUES) if isinstance(value, str) and self._says(value)), None
-        )
+        said = (value for value in islice(values, _MOST_VALUES) if isinstance(value, str) and self._says(value))
+        return self._counted(next(said, None))
+
+    def _counted(self, found: _Value) -> _Value:
+        self.given += found is not None
+        return found
 
     def _says(self, value: str) -> bool:
         folded = value.casefold()

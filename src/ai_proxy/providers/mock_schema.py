@@ -4,8 +4,10 @@ Known are the keywords of `mock_check`, `pattern` and `format`; the others are i
 A schema that contains itself is followed once; further in, only what must be is made.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -30,11 +32,16 @@ _LONGEST = 10_000
 _Path = tuple[str, ...]  # the references that led here
 
 
-def instance(schema: Any, facts: Facts, effort: Effort, *, turn: int = 0) -> Any:
-    """A value that fits. Raises `ProviderFault` when the mock finds none."""
+def instance(schema: Any, facts: Facts, effort: Effort, *, turn: int = 0, sparing: bool = False) -> Any:
+    """A value that fits. Raises `ProviderFault` when the mock finds none.
+
+    `sparing`: fields that need not be there are left out, unless the question has something for them.
+    """
     try:
-        return _Maker(Document(schema, effort), facts, turn).make(schema, ("#",))
+        return _Maker(Document(schema, effort), facts, turn, sparing=sparing).make(schema, ("#",))
     except (_NoValue, OverflowError):
+        if sparing:  # there are schemas that only a fuller value fits
+            return instance(schema, facts, effort, turn=turn)
         raise ProviderFault("The mock finds no value that fits the JSON Schema.", status=400) from None
     except RecursionError:
         raise ProviderFault("The JSON Schema is nested too deeply.", status=400) from None
@@ -47,10 +54,12 @@ class _NoValue(Exception):
 class _Maker:
     """Makes one value. `turn` goes up to get other values from the same schema."""
 
-    def __init__(self, document: Document, facts: Facts, turn: int) -> None:
+    def __init__(self, document: Document, facts: Facts, turn: int, *, sparing: bool) -> None:
         self._document = document
         self._facts = facts
         self._turn = turn
+        self._sparing = sparing
+        self._optional = False  # what is being made may be left out
         self._by_type: dict[str, Callable[[Schema, _Path], Any]] = {
             "object": self._object,
             "array": self._array,
@@ -164,7 +173,7 @@ class _Maker:
             right = is_number(value) and (value in _INTEGERS if isinstance(value, int) else not whole)
             return right and self._document.fits(schema, value)
 
-        found = None if self._turn else self._facts.number(fits)
+        found = None if self._turn else self._facts.number(fits, quoted=not self._optional)
         candidates = [*_given(schema), *_numbers(schema, self._turn, whole=whole)] if found is None else [found]
         return self._one_of(filter(fits, candidates), schema)  # type: ignore[no-any-return]
 
@@ -214,26 +223,36 @@ class _Maker:
     def _object(self, schema: Schema, path: _Path) -> dict[str, Any]:
         properties, rest = named(schema.get("properties")), schema.get("additionalProperties", True)
         required = texts(schema.get("required"))
-        optional = [] if _repeats(path) else [name for name in properties if name not in required]
+        optional = [] if _repeats(path) else list(properties)
         least, most = _bound(schema, "minProperties", 0), _bound(schema, "maxProperties", _LONGEST)
         if not properties and isinstance(rest, dict) and not _repeats(path):
             least = max(least, 1)
-        wanted = {*required, *optional[: max(most - len(required), 0)]}
-        made: dict[str, Any] = {}
-        for name in [*(name for name in properties if name in wanted), *required]:
-            if name not in made:
-                self._add(made, name, properties.get(name, rest), path, needed=name in required)
+        made = {name: self.make(properties.get(name, rest), path) for name in dict.fromkeys(required)}
+        for name in optional:
+            if len(made) < most and name not in made:
+                self._add(made, name, partial(self._offered, properties[name], path))
         for name in [*properties, *(f"{self._facts.word()}{number}" for number in range(min(least, _LONGEST)))]:
             if len(made) < least and name not in made:
-                self._add(made, name, properties.get(name, rest), path, needed=False)
-        return dict(self._one_of([made], schema))
+                self._add(made, name, partial(self.make, properties.get(name, rest), path))
+        ordered = {name: made[name] for name in [*properties, *made] if name in made}
+        return dict(self._one_of([ordered], schema))
 
-    def _add(self, made: dict[str, Any], name: str, schema: Any, path: _Path, *, needed: bool) -> None:
+    def _add(self, made: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
+        with contextlib.suppress(_NoValue):
+            made[name] = make()
+
+    def _offered(self, schema: Any, path: _Path) -> Any:
+        """A value that may be left out; when sparing, it is if nothing in it is from the question."""
+        if not self._sparing:
+            return self.make(schema, path)
+        given, outer, self._optional = self._facts.given, self._optional, True
         try:
-            made[name] = self.make(schema, path)
-        except _NoValue:
-            if needed:
-                raise
+            value = self.make(schema, path)
+        finally:
+            self._optional = outer
+        if self._facts.given == given:
+            raise _NoValue
+        return value
 
 
 def _numbers(schema: Schema, turn: int, *, whole: bool) -> Iterator[int | float]:

@@ -10,7 +10,7 @@ import msgspec
 from ai_proxy.dialects.chat import ProviderFault
 from ai_proxy.providers.mock_check import Effort
 from ai_proxy.providers.mock_facts import Facts, significant
-from ai_proxy.providers.mock_request import ChatRequest, Function, Tool, text_of
+from ai_proxy.providers.mock_request import ChatRequest, Function, Tool, last_text_of
 from ai_proxy.providers.mock_schema import instance
 
 _WORD = re.compile(r"\w+")
@@ -33,7 +33,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 def called(request: ChatRequest) -> list[tuple[Tool, str]]:
     """The tools to call, in the order of the question, each with the part of it that is about the tool."""
-    question = text_of(request.said[-1])[:_READ]
+    question = last_text_of(request.said[-1])[:_READ]
     tools, mode = _allowed(request)
     if mode == "none" or not tools:
         return []
@@ -47,14 +47,17 @@ def called(request: ChatRequest) -> list[tuple[Tool, str]]:
 
 
 def call(request: ChatRequest, tool: Tool, said: str, identifier: str, *, effort: Effort, turn: int) -> ToolCall:
-    """A call with arguments from what is said about the tool, or else from the whole question."""
-    function, question = _function(tool), text_of(request.said[-1])[:_READ]
+    """A call with arguments from what is said about the tool, or else from the whole question.
+
+    Arguments that may be left out are, unless the question has something for them.
+    """
+    function, question = _function(tool), last_text_of(request.said[-1])[:_READ]
     if tool.type == "custom":
         return ToolCall(identifier, function.name, said or question, custom=True)
     about = Facts(_without(function.name, said), otherwise=_without(function.name, question), turn=turn)
     schema = function.parameters if function.parameters is not None else {"type": "object"}
     schema = {"type": "object", **schema} if isinstance(schema, dict) else schema
-    arguments = instance(schema, about, effort, turn=turn)
+    arguments = instance(schema, about, effort, turn=turn, sparing=True)
     return ToolCall(identifier, function.name, json.dumps(arguments, ensure_ascii=False))
 
 

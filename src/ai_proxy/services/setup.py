@@ -57,7 +57,7 @@ def _way_out(settings: Settings) -> str:
         return "unset MOCK_MODE"
     if address := settings.address_without_key:
         return f"{address[0]} is set, set {address[1]} too (any text, if that server asks for no key)"
-    return "set OPENAI_API_KEY or OPENROUTER_API_KEY"
+    return "set a provider's key, such as OPENAI_API_KEY (docs/configuration.md),"
 
 
 async def settle_schema(settings: Settings, database: Database) -> None:

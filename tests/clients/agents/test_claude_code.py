@@ -32,6 +32,15 @@ def test_a_question_is_answered_and_its_tokens_are_counted(claude):
     assert answer["usage"]["output_tokens"] > 0
 
 
+def test_a_file_is_read_as_it_is(claude, home):
+    (home / "note.txt").write_text("one\ntwo\nthree")
+
+    answer = claude("--print", f"Use Read: `{home}/note.txt`", "--tools", "Read", "--allowedTools", "Read")
+
+    assert answer["num_turns"] == 2
+    assert all(word in answer["result"] for word in ("one", "two", "three"))
+
+
 def test_a_tool_is_used_and_its_result_leads_to_an_answer(claude, home):
     # The mock calls the tool that is named, with what stands in quotes.
     question = f"Use Write: `{home}/note.txt` `violet`"

@@ -33,7 +33,8 @@ def test_a_question_is_answered_and_its_tokens_are_counted(codex):
 
 
 def test_a_command_is_run_and_its_output_leads_to_an_answer(codex, home):
-    (home / "note.txt").write_text("42")
+    note = "forty-two, or thereabouts, as far as anybody can tell"
+    (home / "note.txt").write_text(note)
 
     # The mock calls the tool that is named, with what stands in quotes; so nothing else can be run.
     events = codex("--sandbox", "danger-full-access", "Use exec_command: `cat note.txt`")
@@ -41,4 +42,4 @@ def test_a_command_is_run_and_its_output_leads_to_an_answer(codex, home):
     (command,) = items(events, "command_execution")
     (answer,) = items(events, "agent_message")
     assert command["exit_code"] == 0
-    assert "42" in answer["text"]
+    assert note in answer["text"]

@@ -6,10 +6,6 @@ import snippets
 
 @pytest.mark.parametrize("section", snippets.sections("agents"))
 def test_the_snippet_works(run_snippets, section, home):
-    # Claude Code's prompt is full of the names of its tools, and a mock would call them all.
-    (home / ".claude").mkdir()
-    (home / ".claude" / "settings.json").write_text('{"permissions": {"deny": ["*"]}}')
-
     (printed,) = run_snippets(section, HOME=str(home))
 
     assert "capital of France" in printed
