@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 
 Handler = Callable[["Connection"], Awaitable[None]]
 
+KEY = "sk-upstream-canary-key"  # which servers under test have with it
+
 
 class Connection:
     """One request as it came in, and the way to answer it."""
@@ -23,7 +25,7 @@ class Connection:
 
     @property
     def json(self) -> dict:
-        return json.loads(self.body)
+        return json.loads(self.body or b"{}")  # who asks for our models sends none
 
     def header(self, name: str) -> str | None:
         for line in self.head.split("\r\n")[1:]:

@@ -1,6 +1,7 @@
 """HTTP on bare sockets: what a client can send, and what it sees, byte by byte."""
 
 import json
+import select
 import socket
 import struct
 from typing import NamedTuple
@@ -84,6 +85,10 @@ def refused(answer) -> tuple[int, str, str, str | None]:
     assert error["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["content-type"] == "application/json"
     return status, error["code"], error["source"], error["param"]
+
+
+def says_something(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def reset(connection: socket.socket) -> None:

@@ -114,7 +114,7 @@ def test_a_chunk_is_read():
         ([{"delta": {"content": [{"type": "text", "text": "pong"}, {"type": "thinking"}]}}], "pong", None, True),
         ([{"delta": None}], "", None, False),
         ([{"index": 0, "delta": {"content": "pong"}, "logprobs": {}}], "pong", None, True),
-        ([{"index": 1, "delta": {"content": "pong"}}], "", None, True),
+        ([{"index": 1, "delta": {"content": "pong"}}], "pong", None, True),
     ],
 )
 def test_a_chunk_may_lack_almost_everything(choices, text, finish_reason, content):

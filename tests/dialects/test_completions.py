@@ -64,7 +64,7 @@ def test_what_is_no_text_completion_is_not_read(data):
         ({"text": ""}, "", None, False),
         ({"text": "", "finish_reason": ""}, "", None, False),
         ({"text": "", "finish_reason": "length"}, "", "length", True),
-        ({"index": 1, "text": "pong"}, "", None, True),
+        ({"index": 1, "text": "pong"}, "pong", None, True),
     ],
 )
 def test_an_event_is_read(choice, text, finish_reason, content):

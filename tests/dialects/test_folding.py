@@ -55,6 +55,10 @@ def test_chunks_become_the_completion_that_a_whole_answer_would_have_been():
     }
 
 
+def test_equal_pieces_are_all_there():
+    assert message_of(*[chunk(content="ha ")] * 3) == {"content": "ha ha ha "}
+
+
 def test_what_broke_off_is_folded_as_far_as_it_came():
     folded = json.loads(fold_chat([chunk(role="assistant", content="Be"), chunk(content="cau")]))
 

@@ -73,7 +73,7 @@ def test_metrics_count_requests_calls_and_tokens(mocked):
     assert grown('aiproxy_tokens_total{direction="output",provider="mock"}') == 24
     assert grown('aiproxy_time_to_first_token_seconds_count{provider="mock"}') == 1
     assert after["aiproxy_records_waiting"] == 0
-    assert after["aiproxy_records_lost"] == 0
+    assert after["aiproxy_records_lost_total"] == 0
     assert after["process_resident_memory_bytes"] > 0
 
 

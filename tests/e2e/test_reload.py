@@ -221,3 +221,15 @@ def test_our_own_endpoints_go_there_as_well(service, upstream):
 
     assert (asked.json()["answer"], asked.json()["model"]) == ("pong", "big")
     assert [name for name, _ in events(streamed.text)] == ["start", "delta", "delta", "done"]
+
+
+def test_a_file_that_nobody_can_read_does_not_end_the_obedience(service, upstream):
+    write(service.directory, "x = " + "[" * 3000)
+    first = hang_up(service)
+    write(service.directory, table(upstream), "[models.quick]", 'targets = ["x/small"]')
+
+    second = hang_up(service)
+
+    assert (first["level"], second["level"]) == ("error", "info")
+    assert "nested too deeply" in str(first)
+    assert "quick" in models(service)

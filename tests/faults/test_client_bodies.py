@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.test_client_limits import MEGABYTE
 from tests.ledger import count, rows
 from tests.outcome import EITHER_WAY, memory
 from tests.wire import refused
 
+MEGABYTE = 2**20
 MALFORMED = {
     "nothing": b"",
     "blanks": b" \r\n",

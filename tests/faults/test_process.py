@@ -194,7 +194,7 @@ def test_x12_the_service_goes_on_without_its_stdout(start, tmp_path, redirection
     for _ in range(150):
         service.client.get("/" + "a" * 1000)  # its line in the log is as long: more than a pipe holds
     answers = [service.ask() for _ in range(10)]
-    dropped = service.client.get("/metrics").text.split("aiproxy_log_lines_dropped ")[-1].split()[0]
+    dropped = service.client.get("/metrics").text.split("aiproxy_log_lines_dropped_total ")[-1].split()[0]
     began = time.monotonic()
     exit_code = service.stop()
 

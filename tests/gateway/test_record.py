@@ -351,3 +351,42 @@ async def test_a_row_is_written_even_if_there_is_a_bug_in_keeping(record, record
         await leave(record(keep=fails), completion())
 
     assert len(recorder.rows) == 1
+
+
+async def test_a_body_that_is_nested_deeply_has_a_record_and_an_estimate(record, recorder):
+    deep = b'{"x":' * 480 + b"1" + b"}" * 480
+    call = parse("chat", b'{"messages": [{"role": "user", "content": "ping", "more": %s}]}' % deep)
+
+    async with record(call) as one:
+        one.take(completion())
+
+    (row,) = recorder.rows
+    assert (row.status, row.usage) == ("completed", Usage(1, 1, estimated=True))
+
+
+async def test_who_leaves_while_a_long_stream_is_put_together_leaves_a_whole_record(record, recorder):
+    events = [b'{"id": "resp_1", "choices": [{"delta": {"content": "pong "}}]}'] * 20_000
+
+    async def call():
+        async with record(keeps_response=True) as one:
+            for data in events:
+                one.take(Chunk(data, "pong "))
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    (row,) = recorder.rows
+    assert (row.status, row.response_id) == ("completed", "resp_1")
+    assert json.loads(row.response)["choices"][0]["message"]["content"] == "pong " * 20_000
+
+
+async def test_the_first_of_several_answers_is_kept(record, recorder):
+    async with record() as one:
+        for chunk in (Chunk(b"{}", "a"), Chunk(b"{}", "b", "length", index=1), Chunk(b"{}", "", "stop")):
+            one.take(chunk)
+
+    assert (recorder.rows[0].answer, recorder.rows[0].finish_reason) == ("a", "stop")

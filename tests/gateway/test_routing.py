@@ -207,6 +207,16 @@ def test_a_target_has_the_limits_of_its_provider_but_for_its_own():
     assert (routes.route("a").total_timeout, routes.route("openai/x").total_timeout) == (20, 40)
 
 
+def test_a_call_has_the_time_of_its_most_patient_target_unless_its_table_says_otherwise():
+    targets = ["openai/x", {"provider": "openai", "model": "y", "total_timeout": 1800}]
+    routes = router(models={"a": {"targets": targets}}, limits={"openai": Limits(total=900)})
+
+    route = routes.route("a")
+
+    assert [target.limits.total for target in route.targets] == [900, 1800]
+    assert route.total_timeout == 1800
+
+
 # Strategies
 
 

@@ -43,20 +43,6 @@ def recorded(name: str) -> bytes:
     return (RECORDED / name).read_bytes()
 
 
-class Listing(Upstream):
-    """Takes requests without a body, too."""
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read = reader.readuntil
-
-        async def with_length(separator: bytes) -> bytes:
-            head = await read(separator)
-            return head if b"content-length" in head.lower() else head[:-2] + b"content-length: 0\r\n\r\n"
-
-        reader.readuntil = with_length
-        await super()._accept(reader, writer)
-
-
 @asynccontextmanager
 async def provider_at(upstream: Upstream) -> AsyncIterator[Anthropic]:
     settings = msgspec.structs.replace(
@@ -289,7 +275,7 @@ async def test_its_models_are_listed_page_by_page():
         paths.append(connection.head.split()[1])
         await status(200, recorded(f"models_{len(paths)}.json"))(connection)
 
-    with Listing() as upstream:
+    with Upstream() as upstream:
         upstream.handler = pages
 
         async with provider_at(upstream) as provider:
@@ -301,7 +287,7 @@ async def test_its_models_are_listed_page_by_page():
 
 
 async def test_models_that_cannot_be_listed_are_an_error():
-    with Listing() as upstream:
+    with Upstream() as upstream:
         upstream.handler = status(401, recorded("error_401.json"))
 
         async with provider_at(upstream) as provider:

@@ -2,20 +2,22 @@
 
 import asyncio
 import contextlib
+import json
 import time
 
+import msgspec
 import pytest
 from yarl import URL
 
 from ai_proxy.core.config import read_settings
 from ai_proxy.core.deadline import Deadline, Expired
-from ai_proxy.core.exceptions import PoolFull, UpstreamRateLimited, UpstreamTimeout
+from ai_proxy.core.exceptions import PoolFull, StreamTruncated, UpstreamRateLimited, UpstreamTimeout
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.types import Limits
 from ai_proxy.dialects.call import of
 from ai_proxy.providers.http import Channel, Http
 from ai_proxy.providers.openai import OpenAI
-from tests.upstream import Upstream, delta, stream
+from tests.upstream import Upstream, delta, silence, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +120,32 @@ async def test_who_is_cancelled_while_waiting_is_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await task
     deadline.close()
+
+
+async def streamed(url: str, dialect: str, **body) -> list:
+    async with channel() as up:
+        provider = OpenAI(msgspec.structs.replace(provider_at(url), dialects=frozenset({dialect})), "k", up)
+        call = of(dialect, {"stream": True, **body}, question="ping")
+        return [chunk async for chunk in provider.stream(call, "m", Limits(idle=0.5))]
+
+
+async def test_the_last_event_of_a_response_ends_the_stream_even_if_the_connection_stays_open():
+    last = {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}}
+    with Upstream() as upstream:
+        upstream.handler = stream(b"data: %s\n\n" % json.dumps(last).encode(), silence)
+
+        chunks = await streamed(upstream.url, "responses", input="ping")
+
+    assert [chunk.finish_reason for chunk in chunks] == ["stop"]
+
+
+async def test_each_of_several_answers_must_come_to_its_end():
+    def piece(index: int, text: str, finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
+        return b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode()
+
+    with Upstream() as upstream:
+        upstream.handler = stream(piece(0, "a"), piece(1, "b"), piece(0, "", "stop"), b"data: [DONE]\n\n")
+
+        with pytest.raises(StreamTruncated):
+            await streamed(upstream.url, "chat", messages=[])

@@ -5,10 +5,13 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_proxy.core.logging import say
+
+log = structlog.get_logger()
 
 
 def install(app: FastAPI) -> None:
@@ -49,7 +52,10 @@ def on_hangup(act: Callable[[], Awaitable[None]]) -> Iterator[None]:
         while True:
             await came.wait()
             came.clear()
-            await act()
+            try:
+                await act()
+            except Exception:  # whatever it is: the next signal must be obeyed
+                log.exception("reload: failed, all stays as it was")
 
     try:
         loop.add_signal_handler(signal.SIGHUP, came.set)

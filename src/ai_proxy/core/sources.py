@@ -50,6 +50,8 @@ class File:
             line = re.search(r" \(at line (\d+), column \d+\)$", str(error))
             where = f"{path}:{line[1]}" if line else str(path)
             raise ConfigurationError(Problem(where, str(error)[: line.start() if line else None])) from None
+        except RecursionError:
+            raise ConfigurationError(Problem(str(path), "is nested too deeply")) from None
         except UnicodeDecodeError as error:
             raise ConfigurationError(Problem(str(path), f"is not UTF-8 text, at byte {error.start}")) from None
         except OSError as error:

@@ -64,7 +64,7 @@ class Call(msgspec.Struct, frozen=True):
 
     def characters(self) -> int:
         """How much text the provider is asked to read, for an estimate of its tokens."""
-        return sum(_text_size(self.body[name]) for name in _TEXTS if name in self.body)
+        return _text_size([self.body[name] for name in _TEXTS if name in self.body])
 
 
 def of(dialect: Dialect, body: dict[str, Any], *, question: str) -> Call:
@@ -181,11 +181,20 @@ _QUESTIONS: dict[Dialect, Callable[[dict[str, Any]], str]] = {
 _TEXTS = ("system", "instructions", "messages", "input", "prompt", "tools")
 
 
-def _text_size(value: object) -> int:
-    if isinstance(value, str):
-        return 0 if value.startswith("data:") else len(value)
-    if isinstance(value, dict):
-        return sum(_text_size(part) for name, part in value.items() if name not in {"role", "type", "data"})
-    if isinstance(value, list):
-        return sum(map(_text_size, value))
-    return 0
+def _text_size(values: list[Any]) -> int:
+    """Characters of all texts in there. Of a body with more parts than any real one has, the rest is not looked at."""
+    size, left = 0, _MOST_PARTS
+    while values and left:
+        value = values.pop()
+        left -= 1
+        if isinstance(value, str):
+            size += 0 if value.startswith("data:") else len(value)
+        elif isinstance(value, dict):
+            values.extend(part for name, part in value.items() if name not in _NO_TEXTS)
+        elif isinstance(value, list):
+            values.extend(value[:left])
+    return size
+
+
+_MOST_PARTS = 100_000
+_NO_TEXTS = frozenset({"role", "type", "data"})

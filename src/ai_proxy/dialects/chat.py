@@ -27,7 +27,8 @@ class Chunk(msgspec.Struct, frozen=True):
     """One event of a stream: its data as it came, and what it says.
 
     `content` is whether it bears any: text, a tool call, reasoning, a refusal, the finish. `event` is the event's name
-    in wire formats that have one. `usage_only` marks the event that was sent because we asked for the usage.
+    in wire formats that have one. `usage_only` marks the event that was sent because we asked for the usage. `index`
+    tells several answers apart, of which the first is recorded.
     """
 
     data: bytes
@@ -37,6 +38,7 @@ class Chunk(msgspec.Struct, frozen=True):
     content: bool = False
     event: str = ""
     usage_only: bool = False
+    index: int = 0
 
 
 class ProviderFault(Exception):
@@ -81,9 +83,7 @@ def read_chunk(data: bytes) -> Chunk:
     delta = choice.delta or _NOTHING
     text = _text(delta.content)
     content = bool(text or choice.finish_reason) or _bears_more(delta)
-    if choice.index:  # the record keeps the first of several answers
-        return Chunk(data, usage=read_usage(event.usage), content=content)
-    return Chunk(data, text, choice.finish_reason or None, read_usage(event.usage), content)
+    return Chunk(data, text, choice.finish_reason or None, read_usage(event.usage), content, index=choice.index)
 
 
 def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:

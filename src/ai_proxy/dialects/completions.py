@@ -25,9 +25,7 @@ def read_event(data: bytes) -> Chunk:
     choice = event.choices[0]
     text = choice.text or ""
     content = bool(text or choice.finish_reason)
-    if choice.index:
-        return Chunk(data, usage=read_usage(event.usage), content=content)
-    return Chunk(data, text, choice.finish_reason or None, read_usage(event.usage), content)
+    return Chunk(data, text, choice.finish_reason or None, read_usage(event.usage), content, index=choice.index)
 
 
 def read_result(body: bytes) -> Completion:

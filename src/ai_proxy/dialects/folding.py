@@ -57,7 +57,7 @@ def _merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
             before.pieces.append(value)
         elif value is None or value == "":  # some providers repeat empty ids and names in every piece
             whole.setdefault(name, value)
-        elif value != before or name in _PIECES or type(value) is list:
+        elif name in _PIECES or type(value) in {dict, list} or value != before:
             whole[name] = _joined(name, before, value)
 
 

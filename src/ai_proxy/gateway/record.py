@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,8 @@ from ai_proxy.gateway.targets import Target
 Keep = Callable[[Exchange, Completion], KeptAnswer]
 
 
-_MANY = 5000  # events: folding them takes some ten milliseconds
+_MANY = 5000  # events: folding more of them, which takes 10 ms and longer, would hold up all other calls
+_FOLDER = ThreadPoolExecutor(1, "fold")  # of our own: a thread of the common ones may be busy for minutes
 
 
 class Record:
@@ -53,10 +55,8 @@ class Record:
 
     def take(self, part: Completion | Chunk) -> None:
         """Note what an answer, or a chunk of one, says."""
-        if part.text:
-            self._texts.append(part.text)
-        if part.finish_reason is not None:
-            self.exchange.finish_reason = part.finish_reason
+        if isinstance(part, Completion) or not part.index:
+            self._take_text(part)
         if part.usage is not None:
             self._usage = joined(self._usage, part.usage)
         if isinstance(part, Completion):
@@ -66,6 +66,12 @@ class Record:
         elif self._keeps_bodies and part.data:
             self._events.append(part.data)
 
+    def _take_text(self, part: Completion | Chunk) -> None:
+        if part.text:
+            self._texts.append(part.text)
+        if part.finish_reason is not None:
+            self.exchange.finish_reason = part.finish_reason
+
     async def __aenter__(self) -> Self:
         self._recorder.admit()
         return self
@@ -74,25 +80,47 @@ class Record:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         exchange = self.exchange
-        exchange.duration_ms = round((time.perf_counter() - exchange.started) * 1000, 3)
-        exchange.answer = "".join(self._texts)
-        exchange.usage = self._counted()
-        if error is not None:
-            _fail(exchange, error)
+        cancelled = False
         try:
-            self._metrics.call(exchange)
-            if len(self._events) > _MANY:  # it would hold up all others
-                exchange.response = await asyncio.to_thread(self._folded)
-            elif self._events:
-                exchange.response = self._folded()
-            if error is None and exchange.keeps_response and exchange.response is not None:
-                exchange.response_id = _identifier(exchange.response)
-            if error is None and self._keep is not None and self._completion is not None:
-                exchange.kept = self._keep(exchange, self._completion)
+            self._settle(error)
+            if len(self._events) > _MANY:
+                cancelled = await _unhurried(asyncio.get_running_loop().run_in_executor(_FOLDER, self._fold))
+            else:
+                self._fold()
+            if error is None:
+                self._name()
         finally:  # whatever fails here: a place in the queue was reserved for this record
             released = self._recorder.add(exchange)
+        if cancelled:
+            raise asyncio.CancelledError
         if exchange.status != "cancelled":  # nobody waits for a cancelled one
             await released.wait()
+
+    def _settle(self, error: BaseException | None) -> None:
+        exchange = self.exchange
+        exchange.duration_ms = round((time.perf_counter() - exchange.started) * 1000, 3)
+        exchange.answer = "".join(self._texts)
+        if error is not None:
+            _fail(exchange, error)
+        exchange.usage = self._counted()
+        self._metrics.call(exchange)
+
+    def _fold(self) -> None:
+        """A stream's events as the answer that they make up."""
+        if not self._events:
+            return
+        try:
+            self.exchange.response = WIRES[self.call.dialect].fold(self._events)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # broken where no reader looked
+            self.exchange.response = b"\n".join(self._events)
+
+    def _name(self) -> None:
+        """The names under which the answer can be had again."""
+        exchange = self.exchange
+        if exchange.keeps_response and exchange.response is not None:
+            exchange.response_id = _identifier(exchange.response)
+        if self._keep is not None and self._completion is not None:
+            exchange.kept = self._keep(exchange, self._completion)
 
     def _counted(self) -> Usage:
         """The provider's count; an estimate if there is an answer without one; nothing if there is no answer."""
@@ -102,11 +130,17 @@ class Record:
         guess = estimate(input_characters=self.call.characters(), output_characters=len(self.exchange.answer))
         return guess if counted is None else Usage(counted.input_tokens, guess.output_tokens, estimated=True)
 
-    def _folded(self) -> bytes:
+
+async def _unhurried(work: asyncio.Future[None]) -> bool:
+    """Wait until it is done, whoever cancels us meanwhile. Returns whether somebody did."""
+    cancelled = False
+    while not work.done():
         try:
-            return WIRES[self.call.dialect].fold(self._events)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # broken where no reader looked
-            return b"\n".join(self._events)
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            cancelled = True
+    work.result()
+    return cancelled
 
 
 class _Named(msgspec.Struct):

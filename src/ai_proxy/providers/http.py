@@ -73,9 +73,9 @@ class Channel:
 
         Raises `PoolFull`, `UpstreamUnreachable`, `UpstreamTimeout` or `BadUpstreamResponse`.
         """
+        reply = Reply(self._provider, limits)  # its deadlines hold for the wait, too
         await self._take_slot()
         try:
-            reply = Reply(self._provider, limits)
             try:
                 await reply.begin(self._send(method, url, headers, limits.connect, body))
                 yield reply

@@ -16,6 +16,8 @@ from ai_proxy.dialects.wires import WIRES
 from ai_proxy.providers.answers import GOOD, Answers, event_data, is_stream, read_models
 from ai_proxy.providers.http import Channel, Reply
 
+# What ends a stream, in the formats that have no `[DONE]`: some servers leave the connection open after it.
+_LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "message_stop"})
 _WITH_OPTIONS = frozenset({"chat", "completions"})  # the formats that have stream_options
 
 
@@ -50,15 +52,19 @@ class OpenAI:
         async with self._post(call, model, limits, call.payload(model, self._changes(call, stream=True))) as reply:
             if not is_stream(reply):
                 await self._answers.refuse(reply)
-            finished = False
+            begun: set[int] = set()  # several answers may come at once, and each must come to its end
+            ended: set[int] = set()
             async for events in event_data(reply):
                 for data in events:
                     chunk = self._answers.read(read_event, data)
                     if chunk.content:
                         reply.has_content = True
-                        finished = finished or chunk.finish_reason is not None
+                        (ended if chunk.finish_reason else begun).add(chunk.index)
                     yield chunk
-            if not finished:
+                    if chunk.event in _LAST_EVENTS:
+                        await reply.finish()
+                        return
+            if not ended or begun - ended:
                 raise StreamTruncated(self.name, "ended its answer without finishing it")
 
     async def models(self, limits: Limits) -> list[str]:
