@@ -206,7 +206,7 @@ def compare_books(service: Service, answered: int) -> Rows:
         upstream=service.metric("aiproxy_upstream_requests_total"),
         rows={status: count - before.rows.get(status, 0) for status, count in after.rows.items()},
         log_lines=after.log_lines - before.log_lines,
-        lost=service.metric("aiproxy_records_lost") + service.metric("aiproxy_log_lines_dropped"),
+        lost=service.metric("aiproxy_records_lost_total") + service.metric("aiproxy_log_lines_dropped_total"),
         chats=after.chats - before.chats,
         bodies=after.bodies - before.bodies,
     )

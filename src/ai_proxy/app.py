@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     writer = logging.configure(level=settings.log_level, log_format=settings.log_format)
     metrics = Metrics()
-    metrics.watch("aiproxy_log_lines_dropped", "Lines that STDOUT could not take.", lambda: writer.dropped)
+    metrics.watch("aiproxy_log_lines_dropped_total", "Lines that STDOUT could not take.", lambda: writer.dropped)
 
     @asynccontextmanager
     async def parts(_: FastAPI) -> AsyncIterator[State]:
@@ -98,7 +98,7 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
 
 def _watch(metrics: Metrics, recorder: Recorder) -> None:
     metrics.watch("aiproxy_records_waiting", "Calls not yet in the history.", lambda: recorder.held)
-    metrics.watch("aiproxy_records_lost", "Calls that will never be in the history.", lambda: recorder.lost)
+    metrics.watch("aiproxy_records_lost_total", "Calls that will never be in the history.", lambda: recorder.lost)
 
 
 def _settle_memory() -> None:

@@ -85,6 +85,31 @@ def test_a_variable_that_is_no_setting_is_told_and_does_no_harm(said):
     ]
 
 
+def test_the_address_that_callers_keep_in_their_shell_is_no_misspelt_setting(said):
+    assert "AI_PROXY_URL" not in said("check", AI_PROXY_URL="http://127.0.0.1:8000")[1]
+
+
+def test_a_line_of_env_that_nothing_reads_is_told_if_it_is_near_to_one_that_is_read(said):
+    Path(".env").write_text("OPENAI_KEY=k\nOPENAI_API_KEY_2=k\nMY_OWN=1\nGOOGLE_API_KEY=k\n")
+
+    code, text = said("check", file="[providers.openai]\napi_keys = 'env:OPENAI_API_KEY_2'\n")
+
+    assert code == 0
+    assert [line for line in text.splitlines() if "(ignored)" in line] == [
+        "ai-proxy: OPENAI_KEY: nothing reads it: is it OPENAI_API_KEY? (ignored)"
+    ]
+
+
+def test_a_mock_that_nobody_asked_for_is_told_with_the_way_out(said):
+    assert "Mock mode: set a provider's key, such as OPENAI_API_KEY" in said("check")[1]
+    assert "Mock mode: OPENAI_BASE_URL is set, set OPENAI_API_KEY too" in said("check", OPENAI_BASE_URL="http://a")[1]
+
+
+@pytest.mark.parametrize("variables", [{"MOCK_MODE": "true"}, {"OPENAI_API_KEY": "sk-1"}])
+def test_of_a_mock_that_was_asked_for_or_is_not_there_nothing_is_told(said, variables):
+    assert "Mock mode" not in said("check", **variables)[1]
+
+
 # show
 
 
@@ -181,11 +206,29 @@ def test_explains_it_to_a_person(said):
     assert "     key       (none)\n" in text
 
 
+@pytest.mark.parametrize("name", ["strange", "claude-x", "some/thing"])
+def test_what_a_providers_list_may_change_is_told_to_a_person(said, name):
+    keys = {"ANTHROPIC_API_KEY": "sk-1", "OPENROUTER_API_KEY": "sk-2"}
+
+    first, *_ = said("explain", name, **keys)[1].splitlines()
+
+    assert first.endswith(" (unless a provider's own list has it: lists are not read here)")
+
+
+@pytest.mark.parametrize("name", ["openai/strange", "fast"])
+def test_what_no_list_can_change_is_told_without_reserve(said, name):
+    assert "unless" not in said("explain", name, file=FILE, KEY_1="sk-1")[1]
+
+
+def test_with_one_provider_no_list_can_change_anything(said):
+    assert "unless" not in said("explain", "strange", OPENAI_API_KEY="sk-1")[1]
+
+
 def test_explains_what_a_call_without_a_model_gets(said):
     assert said("explain", OPENAI_API_KEY="sk-1")[1].startswith("(no model): the default model of openai\n")
     assert said("explain", file="[providers.ollama]\n") == (
         1,
-        "ai-proxy: A model must be named: no default model is set.\n",
+        "ai-proxy: A model must be named: name one in `model`, or set AI_PROXY_DEFAULT_MODEL.\n",
     )
 
 

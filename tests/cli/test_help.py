@@ -1,6 +1,9 @@
 """What `ai-proxy` says when it is asked for help."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -8,6 +11,7 @@ from typer.testing import CliRunner
 from ai_proxy import __version__
 from ai_proxy.cli import app
 
+SOURCES = Path(__file__).parents[2] / "src"
 VERBS = {
     "": "ai-proxy serve",
     "serve": "ai-proxy serve --port 9000",
@@ -48,6 +52,14 @@ def test_the_options_tell_their_variables_and_defaults():
 
     assert re.search(r"--host .*\(HOST\).*127\.0\.0\.1", text)
     assert re.search(r"--port .*\(PORT\).*8000", text)
+
+
+def test_without_being_installed_it_is_a_module():
+    command = [sys.executable, "-m", "ai_proxy", "--version"]
+
+    told = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=True)
+
+    assert told.stdout == f"ai-proxy {__version__}\n"
 
 
 def test_it_tells_its_version():

@@ -293,6 +293,8 @@ def test_keys_come_from_variables_from_files_and_as_they_stand(given, tmp_path):
     [
         ("env:NOWHERE", "the variable NOWHERE is not set"),
         ("env:", "the variable (no name) is not set"),
+        ("$OPENAI_API_KEY", "is a variable as a shell names it: write env:NAME"),
+        ("${OPENAI_API_KEY}", "is a variable as a shell names it: write env:NAME"),
         ("file:nowhere", "the file nowhere cannot be read: No such file or directory"),
         ("file:empty", "the file empty is empty"),
         ("file:binary", "the file binary is not text"),

@@ -239,6 +239,12 @@ ERRORS = [
     ("no", ("no", None, None)),
     ("", ("", None, None)),
     ([], ("", None, None)),
+    ([{"error": {"message": "no", "code": 429, "status": "X"}}], ("no", 429, None)),
+    (
+        {"message": "no", "code": 400, "details": [{"x": 1}, 5, {"reason": "API_KEY_INVALID"}]},
+        ("no", 400, "API_KEY_INVALID"),
+    ),
+    ({"message": "no", "code": 400, "details": {"reason": "X"}}, ("no", 400, None)),
     (5, ("", None, None)),
     (True, ("", None, None)),
 ]

@@ -9,17 +9,11 @@ from hypothesis import strategies as st
 
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.core.types import Usage
+from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.chat import ProviderFault
-from ai_proxy.dialects.messages import (
-    chat_request,
-    estimate_tokens,
-    failed,
-    fold,
-    from_completion,
-    read_answer,
-    read_event,
-)
-from ai_proxy.dialects.messages_readers import joined, read_fault
+from ai_proxy.dialects.messages import chat_request, estimate_tokens
+from ai_proxy.dialects.messages_answers import from_completion
+from ai_proxy.dialects.messages_readers import fold, joined, read_answer, read_event, read_fault
 
 TOOL = {"name": "weather", "description": "Of a city", "input_schema": {"type": "object", "properties": {}}}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "iVBORw0="}
@@ -445,6 +439,15 @@ def test_an_image_counts_for_no_characters():
     assert estimate_tokens(request(user({"type": "image", "source": {**PIXEL, "data": "x" * 4000}}))) == 0
 
 
+def test_the_record_estimates_as_many_tokens_as_were_counted():
+    document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x" * 400}}
+    body = request(user(text("abc"), {"type": "tool_result", "tool_use_id": "toolu_1", "content": "de"}, document))
+
+    call = calls.parse("count_tokens", json.dumps(body).encode())
+
+    assert estimate_tokens(body) == -(-call.characters() // 4) > 100
+
+
 @given(st.dictionaries(st.sampled_from(["system", "messages", "tools"]), JSON))
 def test_tokens_of_any_body_are_estimated(body):
     assert estimate_tokens(body) >= 0
@@ -775,6 +778,15 @@ def test_an_account_without_means_is_told_from_a_bad_request(error):
     assert (fault.status, fault.code) == (402, "insufficient_quota")
 
 
+@pytest.mark.parametrize("words", ["credit balance is too low", "You have reached your specified API usage limits."])
+def test_what_a_refusal_quotes_of_the_caller_says_nothing_about_the_account(words):
+    message = f"messages.0.role: '{words}' is not one of 'user', 'assistant'"
+
+    fault = read_fault(encoded({"type": "error", "error": {"type": "invalid_request_error", "message": message}}))
+
+    assert (fault.status, fault.code) == (400, "invalid_request_error")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"3", b'{"error": 3}', b'{"error": {"type": 3}}'])
 def test_an_error_without_words_is_one_too(body):
     fault = read_fault(body)
@@ -838,11 +850,3 @@ def test_a_stream_that_broke_off_is_folded_as_far_as_it_came():
 @example([{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 3}}])
 def test_any_events_are_folded(events):
     assert json.loads(fold([encoded(event) for event in events]))["type"]
-
-
-def test_a_failure_is_an_error_event():
-    assert failed("broke", "api_error", "req_1") == {
-        "type": "error",
-        "error": {"type": "api_error", "message": "broke"},
-        "request_id": "req_1",
-    }

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_proxy.dialects.messages import FromChunks, fold
+from ai_proxy.dialects.messages_events import FromChunks
+from ai_proxy.dialects.messages_readers import fold
 
 IDENTIFIER = "0199b1a2-0000-7000-8000-000000000001"
 

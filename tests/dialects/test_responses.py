@@ -17,6 +17,7 @@ from ai_proxy.dialects.responses import (
     conversation,
     dereferenced,
     looks_like_responses,
+    named_items,
     referenced,
 )
 from ai_proxy.dialects.responses_answers import from_completion
@@ -552,18 +553,25 @@ def test_references_are_replaced_by_the_items_they_name():
     request = {"input": [{"role": "user", "content": "One?"}, reference, {"id": reference["id"]}, CALLED]}
 
     names = referenced(request)
-    whole = dereferenced(request, [answer])
+    whole = dereferenced(request, {reference["id"]: answer["output"][0]})
 
-    assert names == [answer["id"]]
+    assert names == {answer["id"]: {reference["id"]: 2}}
     assert whole["input"] == [request["input"][0], answer["output"][0], answer["output"][0], CALLED]
 
 
 def test_a_reference_to_an_item_of_another_service_stays():
     reference = {"type": "item_reference", "id": "msg_68a2a0c5b4648190a3c4b2d2b1c4b1c80f2d3b0e6c1d1a2b"}
 
-    assert referenced({"input": [reference, {"id": 5}, "x"]}) == []
-    assert referenced({"input": 5}) == []
-    assert dereferenced({"input": [reference]}, [{"output": [{"type": "x"}]}])["input"] == [reference]
+    assert referenced({"input": [reference, {"id": 5}, "x"]}) == {}
+    assert referenced({"input": 5}) == {}
+    assert dereferenced({"input": [reference, "x"]}, {"other": "y"})["input"] == [reference, "x"]
+
+
+def test_items_are_read_as_they_were_written():
+    response = b'{"output": [{"id" : "a", "x": 1.50}, {"id": null}, {"id": 5}, 7, {}]}'
+
+    assert [(name, bytes(item)) for name, item in named_items(response)] == [("a", b'{"id" : "a", "x": 1.50}')]
+    assert [list(named_items(odd)) for odd in (b"{}", b'{"output": null}', b'{"output": {}}', b"[]")] == [[]] * 4
 
 
 def test_a_body_of_cursors_is_recognized():

@@ -164,7 +164,7 @@ def test_a_hit_is_recorded_as_a_call_that_no_provider_counted(caching):
     assert tokens == 4
     assert metric(caching, 'aiproxy_tokens_total{direction="output",provider="openai"}') == tokens
     assert metric(caching, 'aiproxy_upstream_requests_total{outcome="completed",provider="openai"}') == 1
-    assert (metric(caching, "aiproxy_cache_hits"), metric(caching, "aiproxy_cache_misses")) == (1, 1)
+    assert (metric(caching, "aiproxy_cache_hits_total"), metric(caching, "aiproxy_cache_misses_total")) == (1, 1)
     assert metric(caching, "aiproxy_cache_bytes") > 0
 
 
@@ -302,7 +302,7 @@ def test_equal_calls_at_one_time_share_one_answer(serve, upstream):
     assert sorted(map(str, outcomes(*responses))) == ["None", *["shared"] * 4]
     assert calls(upstream) == 1
     assert sorted(row["cached"] for row in rows(service)) == [0, 1, 1, 1, 1]
-    assert metric(service, "aiproxy_shared_answers") == 4
+    assert metric(service, "aiproxy_shared_answers_total") == 4
     assert metric(service, 'aiproxy_tokens_total{direction="output",provider="openai"}') == 4
 
 

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from ai_proxy.schemas.ask import AskResponse
-from ai_proxy.schemas.error import ErrorResponse
+from ai_proxy.schemas.error import AnthropicErrorResponse, ErrorResponse
 from ai_proxy.schemas.history import HistoryPage
 from ai_proxy.storage import schema
 from ai_proxy.storage.tables import Table
@@ -223,13 +223,32 @@ def test_the_description_has_examples_of_the_right_shape(mocked, model):
     assert set(schemas[model.__name__]["examples"][0]) == {name for name in example if example[name] is not None}
 
 
+@pytest.mark.parametrize(
+    ("path", "shape", "overloaded"),
+    [
+        ("/v1/messages", "AnthropicErrorResponse", True),
+        ("/v1/messages/count_tokens", "AnthropicErrorResponse", True),
+        ("/v1/chat/completions", "ErrorResponse", False),
+    ],
+)
+def test_errors_are_described_in_the_shape_that_their_clients_know(mocked, path, shape, overloaded):
+    responses = mocked.client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+
+    shapes = {said["content"]["application/json"]["schema"].get("$ref") for said in responses.values()}
+
+    assert shapes == {None, f"#/components/schemas/{shape}"}
+    assert ("529" in responses) is overloaded
+
+
 def test_what_is_answered_is_what_is_described(mocked):
     answer, page = mocked.ask(), mocked.client.get("/api/history")
     error = mocked.client.get("/api/history", params={"limit": 0})
+    theirs = mocked.client.post("/v1/messages", json={})
 
     assert json.loads(AskResponse.model_validate_json(answer.content).model_dump_json()) == answer.json()
     assert json.loads(HistoryPage.model_validate_json(page.content).model_dump_json()) == page.json()
     assert json.loads(ErrorResponse.model_validate_json(error.content).model_dump_json()) == error.json()
+    assert json.loads(AnthropicErrorResponse.model_validate_json(theirs.content).model_dump_json()) == theirs.json()
 
 
 @pytest.mark.parametrize(

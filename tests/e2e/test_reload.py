@@ -147,14 +147,15 @@ def test_a_secret_in_a_broken_file_is_not_told(service):
     assert "canary" not in (service.directory / "stdout").read_text()
 
 
-def test_without_a_file_only_the_environment_counts(service):
-    (service.directory / "ai-proxy.toml").unlink()
+def test_without_a_file_only_the_environment_counts(start, upstream, tmp_path):
+    write(tmp_path, table(upstream))
+    service = start(tmp_path, OPENAI_API_KEY="sk-of-the-environment", OPENAI_BASE_URL=upstream.url)
+    (tmp_path / "ai-proxy.toml").unlink()
 
     line = hang_up(service)
 
     assert line["level"] == "info"
-    assert models(service) == ["mock"]
-    assert ask(service, "anything").headers["x-ai-proxy-provider"] == "mock"
+    assert ask(service, "anything").headers["x-ai-proxy-provider"] == "openai"
 
 
 def test_a_server_that_began_without_a_file_finds_a_new_one(start, upstream):
@@ -233,3 +234,16 @@ def test_a_file_that_nobody_can_read_does_not_end_the_obedience(service, upstrea
     assert (first["level"], second["level"]) == ("error", "info")
     assert "nested too deeply" in str(first)
     assert "quick" in models(service)
+
+
+def test_a_file_that_has_gone_makes_no_mock_of_a_service_at_work(service, upstream):
+    (service.directory / "ai-proxy.toml").unlink()
+    upstream.handler = completion("a real answer")
+
+    line = hang_up(service)
+
+    assert (line["level"], line["problems"]) == (
+        "error",
+        ["providers: none is set up any more: set MOCK_MODE=true if the mock is meant to answer"],
+    )
+    assert ask(service, "small").json()["choices"][0]["message"]["content"] == "a real answer"

@@ -108,6 +108,8 @@ def test_c27_a_client_that_asks_first_is_refused_without_sending(hasty, headers,
         ("/livez", "GET"),
         ("/readyz", "GET"),
         ("/metrics", "GET"),
+        ("/v1/chat/completions", "POST"),
+        ("/", "GET"),
     ],
 )
 def test_c27_another_method_is_refused_with_those_that_work(mocked, method, path, allow):
@@ -115,6 +117,15 @@ def test_c27_another_method_is_refused_with_those_that_work(mocked, method, path
 
     assert refused(response) == (405, "method_not_allowed", "client", None)
     assert response.headers["allow"] == allow
+    assert response.json()["error"]["message"] == f"This path does not take {method}, only {allow}."
+
+
+def test_c27_a_path_with_two_methods_names_both(mocked):
+    response = mocked.client.put("/v1/responses/resp_1")
+
+    assert refused(response) == (405, "method_not_allowed", "client", None)
+    assert response.headers["allow"] == "DELETE, GET"
+    assert response.json()["error"]["message"] == "This path does not take PUT, only DELETE, GET."
 
 
 @pytest.mark.parametrize("path", ["/api/ask", "/api/history", "/no/such/path"])
@@ -133,3 +144,23 @@ def test_c27_a_path_that_does_not_exist_is_404_in_the_envelope(mocked):
     response = mocked.client.get("/v2/ask")
 
     assert refused(response) == (404, "not_found", "client", None)
+    assert response.json()["error"]["message"] == "There is nothing at this path: /docs lists what there is."
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/models", "/messages", "/embeddings"])
+def test_c27_a_base_url_that_lacks_its_v1_is_told(mocked, path):
+    response = mocked.client.post(path, json={})
+
+    assert refused(response) == (404, "not_found", "client", None)
+    assert response.json()["error"]["message"] == "There is nothing at this path: the base URL needs /v1."
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"), [("/v1/v1/messages", "not_found_error"), ("/v1/v1/chat/completions", "invalid_request_error")]
+)
+def test_c27_a_base_url_with_a_v1_too_many_is_told_in_the_clients_own_shape(mocked, path, shape):
+    response = mocked.client.post(path, json={})
+
+    error = response.json()["error"]
+    assert (response.status_code, error["type"], error["code"]) == (404, shape, "not_found")
+    assert "the base URL of Anthropic's clients has no /v1" in error["message"]

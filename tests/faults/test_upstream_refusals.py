@@ -131,15 +131,15 @@ def test_u24_the_words_of_a_refusal_are_read_with_care(scripted, body, message):
 
 
 @AS_CHAT
-@pytest.mark.parametrize("code", [405, 409, 410, 415, 418, 451])
-def test_u24_other_refusals_are_not_the_clients_doing(scripted, way, code):
+@pytest.mark.parametrize("code", [405, 409, 410, 415, 418, 424, 431, 451])
+def test_u24_other_refusals_keep_their_status_too(scripted, way, code):
     service, upstream = scripted
     upstream.handler = error(code)
 
     response = post(service, way)
 
-    assert seen(response) == refusal(502, "bad_upstream_response", upstream_status=code)
-    assert tried(service) == [("openai", "bad_upstream_response", code)]
+    assert seen(response) == refusal(code, REJECTED, upstream_status=code)
+    assert tried(service) == [("openai", REJECTED, code)]
 
 
 @AS_CHAT

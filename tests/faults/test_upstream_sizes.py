@@ -133,6 +133,8 @@ def test_u27_a_stream_is_cut_at_the_limit_and_costs_no_memory(scripted, way, blo
 @STREAMED
 def test_u27_a_flood_of_tiny_events_is_passed_on_up_to_the_limit(scripted, way):
     service, upstream = scripted
+    patient = {"base_url": upstream.url, "api_keys": "env:UPSTREAM_KEY", "models": ["small"], "total_timeout": 60}
+    service.configure(providers={"openai": patient})
     upstream.handler = flood(STREAM_HEAD, chunked(TINY * 1000), sent=[])
     before = memory(service, "VmRSS")
 

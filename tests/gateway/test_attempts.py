@@ -31,7 +31,7 @@ from ai_proxy.core.exceptions import (
 from ai_proxy.core.types import Limits
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway.attempts import Attempts
-from ai_proxy.gateway.course import Runtime
+from ai_proxy.gateway.course import NotOffered, Own, Runtime
 from ai_proxy.gateway.routing import Names, Router
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +88,7 @@ class World:
         )
         self.attempts = Attempts(self.runtime)
         self.does: dict[str, list] = {}
+        self.answers: dict[str, Completion | Exception] = {}
         self.asked: list[str] = []
         self.limits: list[Limits] = []
         self.closed: list[str] = []
@@ -111,7 +112,10 @@ class World:
                 raise thing
             if thing is not None:
                 self.time.now += thing
-        return Completion(target.label.encode(), "", "stop", None)
+        answer = self.answers.get(target.label)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer or Completion(target.label.encode(), "", "stop", None)
 
     async def open(self, target, limits):
         try:
@@ -156,6 +160,20 @@ class World:
 
 def world(*targets: str, hedge: bool = False, keys: int = 1, limits: Limits | None = None, **options) -> World:
     return World({"m": {"targets": targets, "hedge": hedge, **options}}, keys=keys, limits=limits)
+
+
+async def whole(scene: World) -> str:
+    return await scene.complete()
+
+
+async def streamed(scene: World) -> str:
+    async with scene.stream() as chunks:
+        async for _ in chunks:
+            pass
+    return scene.answered_by[-1]
+
+
+WAYS = pytest.mark.parametrize("way", [whole, streamed])
 
 
 def broken(status: int | None = 500) -> UpstreamError:
@@ -390,6 +408,99 @@ async def test_the_next_target_is_asked_at_once(error):
     assert await scene.complete() == "b/x"
     assert scene.noted == [f"a/x: {error.code}", "b/x: completed"]
     assert scene.time.slept == []
+
+
+@pytest.mark.parametrize("status", [405, 410, 451])
+async def test_what_a_provider_has_not_where_it_is_another_may_have(status):
+    scene = world("a/x", "b/x")
+    scene.does["a/x"] = [rejected(status)]
+
+    assert await scene.complete() == "b/x"
+
+
+async def test_a_refusal_of_any_other_kind_is_no_fault_of_the_provider():
+    scene = world("a/x")
+    scene.does["a/x"] = [rejected(431)]
+
+    for _ in range(20):
+        with pytest.raises(UpstreamRejected):
+            await scene.complete()
+
+    (target,) = scene.router.route("m").targets
+    assert target.health.state(scene.time.now) == "closed"
+
+
+@WAYS
+async def test_a_target_that_cannot_take_the_call_is_passed_over_and_was_never_asked(way):
+    scene = world("a/x", "b/x", max_attempts=1)
+    scene.does["a/x"] = [NotOffered("a", "embeddings")]
+
+    assert await way(scene) == "b/x"
+    assert scene.noted == ["b/x: completed"]
+
+
+@WAYS
+async def test_when_no_target_can_take_the_call_the_client_is_told_that_it_is_not_offered(way):
+    scene = world("a/x", "b/x")
+    for name in "ab":
+        scene.does[f"{name}/x"] = [NotOffered(name, "embeddings")]
+
+    with pytest.raises(NotOffered) as caught:
+        await way(scene)
+
+    assert (caught.value.status, caught.value.message) == (404, "b: does not offer embeddings")
+    assert scene.noted == []
+    assert scene.time.slept == []
+
+
+async def test_what_went_wrong_elsewhere_counts_for_more_than_what_is_not_offered():
+    scene = world("a/x", "b/x", retries=0)
+    scene.does["a/x"] = [broken()]
+    scene.does["b/x"] = [NotOffered("b", "embeddings")]
+
+    with pytest.raises(BadUpstreamResponse):
+        await scene.complete()
+
+    assert scene.noted == ["a/x: bad_upstream_response"]
+
+
+@pytest.mark.parametrize("outcome", [NotOffered("a", "embeddings"), Own(b"a/x", "", "stop", None)], ids=["no", "own"])
+async def test_a_call_that_asks_nobody_says_nothing_about_health(outcome):
+    scene = world("a/x")
+    (target,) = scene.router.route("m").targets
+    for _ in range(5):
+        target.health.failed(target.health.begin(scene.time.now, stream=False), broken(), scene.time.now)
+    scene.time.now += 5
+
+    scene.answers["a/x"] = outcome
+    with suppress(NotOffered):
+        await scene.complete()
+
+    assert target.health.state(scene.time.now) == "half-open"
+    assert target.health.ready(scene.time.now)
+    assert target.health.running == 0
+    assert target.health.latency(stream=False).peak(scene.time.now) == 0
+    assert scene.noted == []
+
+
+async def test_a_pool_that_is_full_is_not_waited_for_with_each_key():
+    scene = world("a/x", "a/y", "b/x", keys=3, max_attempts=10)
+    for label in ("a/x", "a/x#2", "a/x#3", "a/y", "a/y#2", "a/y#3"):
+        scene.does[label] = [PoolFull("full")]
+
+    assert (await scene.complete()).startswith("b/x")
+    assert len(scene.asked) == 2
+
+
+async def test_a_pool_that_is_full_is_told_when_there_is_no_other_provider():
+    scene = world("a/x", keys=3)
+    for label in ("a/x", "a/x#2", "a/x#3"):
+        scene.does[label] = [PoolFull("full")]
+
+    with pytest.raises(PoolFull):
+        await scene.complete()
+
+    assert len(scene.asked) == 1
 
 
 @pytest.mark.parametrize("error", [rejected(), rejected(413), rejected(422), TOO_LONG, FILTERED], ids=repr)

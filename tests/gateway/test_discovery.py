@@ -43,6 +43,11 @@ class Provider:
         return found
 
 
+def discovery_of(providers, given, **options) -> Discovery:
+    """Of providers with one key each."""
+    return Discovery({name: [provider] for name, provider in providers.items()}, given, **options)
+
+
 async def until(condition):
     async with asyncio.timeout(5):
         while not condition():
@@ -61,7 +66,7 @@ def router_of(discovery: Discovery, providers, models=None, **names) -> Router:
 def listed(lists, models=None) -> dict[str, str]:
     """What is listed, when providers have these lists."""
     providers = {name: Provider([]) for name in lists}
-    discovery = Discovery(providers, lists)
+    discovery = discovery_of(providers, lists)
     return listing(router_of(discovery, providers, models), discovery)
 
 
@@ -70,7 +75,7 @@ def listed(lists, models=None) -> dict[str, str]:
 
 @pytest.mark.anyio
 async def test_nothing_is_known_until_a_provider_has_told():
-    discovery = Discovery({"a": Provider(["x"])}, {})
+    discovery = discovery_of({"a": Provider(["x"])}, {})
 
     before = discovery.known("a"), discovery.all()
     async with discovery:
@@ -84,7 +89,7 @@ async def test_nothing_is_known_until_a_provider_has_told():
 async def test_models_are_sorted_and_bounded():
     provider = Provider([f"{number:05}" for number in reversed(range(10_001))])
 
-    async with Discovery({"a": provider}, {}) as discovery:
+    async with discovery_of({"a": provider}, {}) as discovery:
         await until(lambda: discovery.known("a"))
 
     models = [model for _, model in discovery.all()]
@@ -96,7 +101,7 @@ async def test_models_are_sorted_and_bounded():
 async def test_a_list_is_asked_for_again_after_a_while():
     provider = Provider(["x"], ["y"])
 
-    async with Discovery({"a": provider}, {}, interval=0.01) as discovery:
+    async with discovery_of({"a": provider}, {}, interval=0.01) as discovery:
         await until(lambda: discovery.known("a") == {"y"})
 
     assert provider.asked >= 2
@@ -106,7 +111,7 @@ async def test_a_list_is_asked_for_again_after_a_while():
 async def test_it_is_not_asked_for_before():
     provider = Provider(["x"], ["y"])
 
-    async with Discovery({"a": provider}, {}, interval=600) as discovery:
+    async with discovery_of({"a": provider}, {}, interval=600) as discovery:
         await until(lambda: discovery.known("a"))
         await asyncio.sleep(0.05)
 
@@ -119,7 +124,7 @@ async def test_the_last_good_list_stays_when_a_provider_fails(failure):
     provider = Provider(["x"], failure, failure)
 
     with capture_logs() as logs:
-        async with Discovery({"a": provider}, {}, interval=0.01) as discovery:
+        async with discovery_of({"a": provider}, {}, interval=0.01) as discovery:
             await until(lambda: provider.asked >= 3)
 
     assert discovery.known("a") == {"x"}
@@ -130,7 +135,7 @@ async def test_the_last_good_list_stays_when_a_provider_fails(failure):
 async def test_a_provider_that_failed_is_asked_again():
     provider = Provider(FAILURE, ["x"])
 
-    async with Discovery({"a": provider}, {}, interval=0.01) as discovery:
+    async with discovery_of({"a": provider}, {}, interval=0.01) as discovery:
         await until(lambda: discovery.known("a"))
 
     assert discovery.known("a") == {"x"}
@@ -140,7 +145,7 @@ async def test_a_provider_that_failed_is_asked_again():
 async def test_a_provider_that_is_slow_holds_up_no_other():
     slow, quick = Provider(None), Provider(["x"])
 
-    async with Discovery({"slow": slow, "quick": quick}, {}) as discovery:
+    async with discovery_of({"slow": slow, "quick": quick}, {}) as discovery:
         await until(lambda: discovery.known("quick"))
         known = discovery.known("slow")
 
@@ -152,7 +157,7 @@ async def test_a_provider_that_is_slow_holds_up_no_other():
 async def test_each_question_has_a_deadline():
     provider = Provider(["x"])
 
-    async with Discovery({"a": provider}, {}) as discovery:
+    async with discovery_of({"a": provider}, {}) as discovery:
         await until(lambda: discovery.known("a"))
 
     assert provider.limits.total <= 20
@@ -162,7 +167,7 @@ async def test_each_question_has_a_deadline():
 async def test_a_list_that_the_operator_wrote_is_not_asked_for():
     written, live = Provider(["live"]), Provider(["x"])
 
-    async with Discovery({"a": written, "b": live}, {"a": ["z", "y"]}) as discovery:
+    async with discovery_of({"a": written, "b": live}, {"a": ["z", "y"]}) as discovery:
         await until(lambda: discovery.known("b"))
 
     assert written.asked == 0
@@ -173,7 +178,7 @@ async def test_a_list_that_the_operator_wrote_is_not_asked_for():
 async def test_an_empty_list_is_known_to_be_empty():
     provider = Provider([])
 
-    async with Discovery({"a": provider}, {}) as discovery:
+    async with discovery_of({"a": provider}, {}) as discovery:
         await until(lambda: discovery.known("a") is not None)
 
     assert discovery.known("a") == frozenset()
@@ -181,10 +186,93 @@ async def test_an_empty_list_is_known_to_be_empty():
 
 @pytest.mark.anyio
 async def test_where_nobody_is_asked_nothing_runs():
-    async with Discovery({"a": Provider(["x"])}, {"a": ["y"]}):
+    async with discovery_of({"a": Provider(["x"])}, {"a": ["y"]}):
         running = [task.get_name() for task in asyncio.all_tasks()]
 
     assert "discovery" not in running
+
+
+# Keys.
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failure", [FAILURE, RuntimeError("a bug")])
+async def test_a_key_that_is_dead_leaves_the_question_to_the_next_one(failure):
+    dead, good, spare = Provider(failure), Provider(["x"]), Provider(["y"])
+
+    async with Discovery({"a": [dead, good, spare]}, {}) as discovery:
+        await until(lambda: discovery.known("a"))
+
+    assert discovery.known("a") == {"x"}
+    assert (dead.asked, good.asked, spare.asked) == (1, 1, 0)
+
+
+@pytest.mark.anyio
+async def test_one_line_is_logged_when_all_keys_are_dead():
+    keys = [Provider(FAILURE), Provider(PoolFull("no place"))]
+
+    with capture_logs() as logs:
+        async with Discovery({"a": keys}, {}):
+            await until(lambda: logs)
+
+    assert [(line["log_level"], line["provider"], line["error"]) for line in logs] == [("warning", "a", "pool_full")]
+
+
+# The first round.
+
+
+@pytest.mark.anyio
+async def test_who_waits_goes_on_when_each_provider_was_asked():
+    failing, good = Provider(FAILURE), Provider(["x"])
+
+    async with discovery_of({"a": failing, "b": good}, {}) as discovery:
+        before = discovery.is_settled
+        async with asyncio.timeout(2):
+            await discovery.settled()
+
+    assert (before, discovery.is_settled, discovery.known("b")) == (False, True, {"x"})
+
+
+@pytest.mark.anyio
+async def test_all_who_wait_for_a_slow_provider_do_so_together_and_not_for_long():
+    loop = asyncio.get_running_loop()
+
+    async with discovery_of({"a": Provider(None), "b": Provider(["x"])}, {}, patience=0.2) as discovery:
+        began = loop.time()
+        first = asyncio.create_task(discovery.settled())
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, discovery.settled())
+        took = loop.time() - began
+
+    assert 0.15 < took < 0.29
+    assert discovery.is_settled
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_when_it_is_over():
+    async with discovery_of({"a": Provider(None), "b": Provider(["x"])}, {}, patience=60) as discovery:
+        waiting = asyncio.create_task(discovery.settled())
+        await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(1):
+        await waiting
+
+
+@pytest.mark.parametrize(
+    ("providers", "given"), [({"a": Provider(["x"])}, {}), ({"a": Provider([]), "b": Provider([])}, {"a": [], "b": []})]
+)
+def test_where_lists_decide_nothing_nobody_waits(providers, given):
+    assert discovery_of(providers, given).is_settled
+
+
+def test_lists_that_were_there_before_are_not_waited_for():
+    providers = {"a": Provider([]), "b": Provider([])}
+    full, partial = (discovery_of(providers, {}) for _ in range(2))
+
+    full.take_over(discovery_of(providers, {"a": ["x"], "b": ["y"]}))
+    partial.take_over(discovery_of(providers, {"a": ["x"]}))
+
+    assert (full.is_settled, partial.is_settled) == (True, False)
 
 
 # Names.
@@ -254,7 +342,7 @@ def _listed_and_asked(lists):
     providers = {name: Provider([]) for name in lists}
     for name, provider in providers.items():
         provider.name = name
-    discovery = Discovery(providers, lists)
+    discovery = discovery_of(providers, lists)
     router = router_of(discovery, providers, complete=frozenset(lists))
     names = listing(router, discovery)
     return names, [_target(router, name) for name in names]

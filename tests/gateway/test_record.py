@@ -323,9 +323,7 @@ def kept(exchange: Exchange, completion: Completion) -> KeptAnswer:
     return KeptAnswer(
         key="k",
         digest="d",
-        status=200,
         body=completion.body,
-        media_type="application/json",
         headers={},
         exchange_id=exchange.id,
     )

@@ -112,7 +112,8 @@ async def test_settings_that_have_changed_hold_from_now_on(configure, routes, ga
         await routes.reload(read_settings)
 
     assert list(gateway.models()) == ["other", "mock"]
-    assert [(line["log_level"], line["event"].partition(":")[0]) for line in logs] == [("info", "reload")]
+    said = [(line["log_level"], line["event"].partition(":")[0]) for line in logs]
+    assert said == [("info", "providers"), ("info", "reload")]
 
 
 RIGHT = """
@@ -220,7 +221,7 @@ async def test_a_new_address_of_a_provider_is_where_calls_go(configure, routes, 
     await routes.use(read_settings())
     with pytest.raises(GatewayError) as caught:
         await asked(gateway, "y")
-    configure("[mock]\nlatency = 0\ntoken_delay = 0")
+    configure("mock_mode = true\n[mock]\nlatency = 0\ntoken_delay = 0")
 
     await routes.reload(read_settings)
 

@@ -359,3 +359,31 @@ def test_a_target_that_is_out_of_order_is_not_drawn():
     first = {labels(route, random, now=1)[0] for _ in range(50)}
 
     assert "openai/a" not in first
+
+
+@pytest.mark.parametrize(
+    ("model", "certain"),
+    [
+        (None, True),
+        ("fast", True),
+        ("quick", True),
+        ("openai/gpt-4o", True),
+        ("gpt-4o", True),  # a prefix
+        ("llama", True),  # in a list
+        ("mistral", False),
+        ("meta/llama", False),
+    ],
+)
+def test_a_route_is_certain_unless_a_list_that_is_to_come_may_change_it(model, certain):
+    models = {"fast": {"targets": ["openai/x"], "aliases": ["quick"]}}
+
+    routes = router(("openai", "openrouter", "local"), models, **NAMES)
+
+    assert routes.is_certain(model) is certain
+
+
+def test_a_model_that_nobody_is_known_to_have_may_be_in_a_list_that_is_to_come():
+    routes = router(("openai", "local"), known={"openai": frozenset({"gpt-4o"})}.get, complete=frozenset({"openai"}))
+
+    assert not routes.is_certain("llama")
+    assert not router(("openai", "local"), default="llama").is_certain(None)

@@ -457,3 +457,23 @@ async def test_embeddings_that_nobody_offers_are_recorded_as_failed():
 
     assert (rows[0].status, rows[0].error, rows[0].usage) == ("failed", "upstream_rejected", Usage())
     assert (rows[0].request, rows[0].response) == (b"as it came", None)
+    assert rows[0].attempts == []
+
+
+async def test_what_one_provider_does_not_offer_is_asked_of_the_next():
+    able = Provider("able", "embeddings", answer={"data": [], "usage": {"prompt_tokens": 1}})
+    gateway, rows = gateway_of(Provider("unable"), able)
+    asked = call("embeddings", input="ping", model="small")
+
+    await gateway.complete(exchange(asked), asked)
+
+    assert [attempt.provider for attempt in rows[0].attempts] == ["able"]
+
+
+async def test_an_estimate_of_tokens_is_no_try_of_the_provider():
+    gateway, rows = gateway_of(Provider())
+    asked = call("count_tokens", messages=[{"role": "user", "content": "ping"}])
+
+    await gateway.complete(exchange(asked), asked)
+
+    assert (rows[0].status, rows[0].provider, rows[0].attempts) == ("completed", "fake", [])

@@ -24,7 +24,7 @@ from ai_proxy.core.types import Limits, Usage
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
-from ai_proxy.dialects.messages import fold
+from ai_proxy.dialects.messages_readers import fold
 from ai_proxy.providers.anthropic import Anthropic
 from ai_proxy.providers.http import Http
 from tests.upstream import Connection, Upstream, silence, status, stream
@@ -181,7 +181,7 @@ async def test_a_stream_of_messages_goes_through_as_it_is():
     assert [chunk.event for chunk in chunks] == [line[7:] for line in lines if line.startswith("event: ")]
     assert "".join(chunk.text for chunk in chunks) == "Hello wörld!"
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
-    assert [chunk.usage for chunk in chunks if chunk.usage] == [Usage(30, 1, estimated=True), Usage(30, 15)]
+    assert [chunk.usage for chunk in chunks if chunk.usage] == [Usage(30, 1, estimated=True), Usage(0, 15)]
     assert json.loads(fold([chunk.data for chunk in chunks]))["content"][0]["text"] == "Hello wörld!"
 
 

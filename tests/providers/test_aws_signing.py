@@ -1,16 +1,19 @@
 """Signature Version 4, beside the one that Amazon's own library makes."""
 
+import asyncio
 import sys
+import threading
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from yarl import URL
 
 from ai_proxy.core.exceptions import ProviderAuth
 from ai_proxy.core.sources import ConfigurationError
-from ai_proxy.providers.aws_signing import Chain, Credentials, Request, signature
+from ai_proxy.providers.aws_signing import Chain, Credentials, Request, Signer, signature
 
 HOST = "https://bedrock-runtime.eu-central-1.amazonaws.com"
 MODEL = URL(f"{HOST}/model/anthropic.claude-haiku-4-5-20251001-v1%3A0/converse", encoded=True)
@@ -98,15 +101,120 @@ def test_credentials_that_have_expired_are_looked_for_again(bare_environment, mo
     assert chain.load(anew=True).access_key == "new"
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("profile", ["", "nobody"])
-def test_no_credentials_are_the_operators_fault(bare_environment, monkeypatch, tmp_path, profile):
+async def test_no_credentials_are_the_operators_fault(bare_environment, monkeypatch, tmp_path, profile):
     pytest.importorskip("botocore", reason="comes with the extra bedrock")
     monkeypatch.setenv("AWS_PROFILE", profile)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
     with pytest.raises(ProviderAuth):
-        Chain("bedrock").load()
+        await Signer("bedrock", "eu-central-1", Chain("bedrock").load).headers(Request("GET", LIST))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "helper",
+    [
+        pytest.param("/no/such/program", id="missing"),
+        pytest.param("/etc/passwd", id="not executable"),
+        pytest.param("/bin/echo secret-that-was-printed", id="no JSON"),
+        pytest.param("/bin/false", id="failing"),
+    ],
+)
+async def test_a_broken_helper_is_the_operators_fault(bare_environment, monkeypatch, tmp_path, helper):
+    pytest.importorskip("botocore", reason="comes with the extra bedrock")
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = {helper}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    signer = Signer("bedrock", "eu-central-1", Chain("bedrock").load)
+
+    with capture_logs() as logs, pytest.raises(ProviderAuth):
+        await signer.headers(Request("GET", LIST))
+
+    assert [(line["event"], line["provider"]) for line in logs] == [("providers: no AWS credentials", "bedrock")]
+    assert "secret" not in str(logs)
+
+
+class Helper:
+    """Gives credentials when it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: list[bool] = []
+        self.go = threading.Event()
+
+    def __call__(self, *, anew: bool = False) -> Credentials:
+        self.calls.append(anew)
+        self.go.wait(5)
+        return Credentials(f"AKID{len(self.calls)}", "secret")
+
+
+def used(headers: dict[str, str]) -> str:
+    return headers["authorization"].partition("Credential=")[2].partition("/")[0]
+
+
+@pytest.fixture
+def helper():
+    helper = Helper()
+    yield helper
+    helper.go.set()
+
+
+@pytest.mark.anyio
+async def test_a_helper_that_hangs_costs_one_thread_and_nobody_elses(helper):
+    signer = Signer("bedrock", "eu-central-1", helper)
+    before = threading.active_count()
+
+    async def call() -> None:
+        async with asyncio.timeout(0.1):
+            await signer.headers(Request("GET", LIST))
+
+    outcomes = await asyncio.gather(*(call() for _ in range(50)), return_exceptions=True)
+
+    assert {type(outcome) for outcome in outcomes} == {TimeoutError}
+    assert helper.calls == [False]
+    assert threading.active_count() == before + 1
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "credentials")
+
+
+@pytest.mark.anyio
+async def test_who_stops_waiting_does_not_take_the_credentials_from_the_others(helper):
+    signer = Signer("bedrock", "eu-central-1", helper)
+    first, second = (asyncio.create_task(signer.headers(Request("GET", LIST))) for _ in range(2))
+    await asyncio.sleep(0.02)
+
+    first.cancel()
+    await asyncio.sleep(0)
+    helper.go.set()
+
+    assert used(await second) == "AKID1"
+    assert helper.calls == [False]
+    assert first.cancelled()
+
+
+@pytest.mark.anyio
+async def test_credentials_that_expire_while_they_are_loaded_are_loaded_again(helper):
+    signer = Signer("bedrock", "eu-central-1", helper)
+    call = asyncio.create_task(signer.headers(Request("GET", LIST)))
+    await asyncio.sleep(0.02)
+
+    signer.learns("ExpiredTokenException", None)
+    helper.go.set()
+
+    assert used(await call) == "AKID2"
+    assert helper.calls == [False, True]
+
+
+@pytest.mark.anyio
+async def test_credentials_that_could_not_be_loaded_are_looked_for_by_the_next_call():
+    found = [None, Credentials("AKID", "secret")]
+    signer = Signer("bedrock", "eu-central-1", lambda *, anew: found.pop(0))
+
+    with pytest.raises(ProviderAuth):
+        await signer.headers(Request("GET", LIST))
+
+    assert used(await signer.headers(Request("GET", LIST))) == "AKID"
 
 
 def test_without_the_package_it_is_said_which_one_is_missing(monkeypatch):

@@ -49,10 +49,17 @@ def zone(request):
         (402, FAULT, ProviderQuota, 502),
         (403, FAULT, ProviderAuth, 502),
         (404, FAULT, UpstreamRejected, 404),
-        (405, FAULT, BadUpstreamResponse, 502),
+        (405, FAULT, UpstreamRejected, 405),
+        (407, FAULT, BadUpstreamResponse, 502),
         (408, FAULT, UpstreamTimeout, 504),
+        (409, FAULT, UpstreamRejected, 409),
         (413, FAULT, UpstreamRejected, 413),
+        (414, FAULT, UpstreamRejected, 414),
         (422, FAULT, UpstreamRejected, 422),
+        (424, FAULT, UpstreamRejected, 424),
+        (431, FAULT, UpstreamRejected, 431),
+        (451, FAULT, UpstreamRejected, 451),
+        (499, FAULT, UpstreamRejected, 499),
         (429, FAULT, UpstreamRateLimited, 429),
         (429, OUT_OF_QUOTA, ProviderQuota, 502),
         (500, FAULT, BadUpstreamResponse, 502),
@@ -71,7 +78,7 @@ def test_a_status_becomes_an_error_of_ours(upstream_status, fault, kind, status)
     assert error.message.startswith("acme: ")
 
 
-@pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 405, 408, 429, 500, 503])
+@pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 407, 408, 429, 500, 503])
 def test_the_words_of_the_provider_are_shown_only_when_the_request_is_at_fault(status):
     error = rejection("acme", status, FAULT)
 
@@ -218,7 +225,8 @@ def test_what_a_content_filter_refuses_is_no_doubt_about_any_key(status, fault):
 @pytest.mark.parametrize(
     ("status", "message", "kind"),
     [
-        (400, "API key not valid. Please pass a valid API key.", ProviderAuth),
+        (400, "api key not valid is not one of ['system', 'assistant', 'user']", UpstreamRejected),
+        (400, "API key not valid. Please pass a valid API key.", UpstreamRejected),
         (400, "max_tokens is too large: 99999. This model supports at most 16384.", UpstreamRejected),
         (400, "Invalid value for 'content': expected a string.", UpstreamRejected),
         (404, "The prompt is too long", UpstreamRejected),
@@ -229,6 +237,32 @@ def test_what_a_content_filter_refuses_is_no_doubt_about_any_key(status, fault):
 )
 def test_other_words_are_not_mistaken_for_those(status, message, kind):
     assert type(rejection("gemini", status, ProviderFault(message))) is kind
+
+
+def test_a_key_that_google_finds_invalid_is_known_by_its_code_alone():
+    error = rejection("gemini", 400, ProviderFault("API key expired. Please renew it.", code="API_KEY_INVALID"))
+
+    assert type(error) is ProviderAuth
+
+
+WORDS_OF_REFUSALS = st.sampled_from(
+    [
+        "api key not valid",
+        "API key expired",
+        "credit balance is too low",
+        "insufficient_quota",
+        "unauthorized",
+        " ",
+        "'",
+    ]
+)
+
+
+@given(words=st.lists(WORDS_OF_REFUSALS).map("".join), status=st.sampled_from([400, 404, 413, 422]))
+def test_no_words_in_a_refusal_speak_against_our_key(words, status):
+    error = rejection("acme", status, ProviderFault(words, code="invalid_request_error"))
+
+    assert isinstance(error, UpstreamRejected)
 
 
 def test_an_overloaded_provider_that_does_not_say_how_long_makes_clients_wait_all_the_same():

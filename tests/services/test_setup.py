@@ -1,7 +1,9 @@
 """What a start does before calls can be served, on a real database."""
 
 import asyncio
+import json
 import re
+import shlex
 import sqlite3
 import time
 from contextlib import closing
@@ -131,6 +133,33 @@ def test_the_greeting_does_not_speak_of_the_mock_when_there_is_a_provider(tmp_pa
     settings = settings_of(tmp_path, providers={"openai": {"api_keys": "sk-1"}})
 
     assert "Mock mode" not in greeting(settings, None)
+
+
+LOCAL = {"ollama": {}}
+NAMED = {"it's fast": {"targets": ["ollama/llama3.2"]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ({"providers": LOCAL, "models": NAMED}, {"model": "it's fast"}),
+        ({"providers": {"ollama": {"models": ["llama3.2"]}}}, {"model": "llama3.2"}),
+        ({"providers": LOCAL}, {"model": "MODEL"}),
+        ({"providers": LOCAL, "models": NAMED, "default_model": "it's fast"}, {}),
+        ({"providers": {"openai": {"api_keys": "sk-1"}}}, {}),
+        ({}, {}),
+    ],
+)
+def test_the_greetings_call_names_a_model_when_it_must(tmp_path, fields, body):
+    [line] = [line for line in greeting(settings_of(tmp_path, **fields), None).splitlines() if "curl" in line]
+
+    assert json.loads(shlex.split(line)[-1]) == {"question": "What is the capital of France?", **body}
+
+
+def test_the_greeting_says_so_when_no_model_is_known(tmp_path):
+    text = greeting(settings_of(tmp_path, providers=LOCAL), None)
+
+    assert text.endswith("with a name in place of MODEL; AI_PROXY_DEFAULT_MODEL is the model of questions without.\n")
 
 
 def test_without_a_new_key_the_greeting_shows_none(tmp_path):

@@ -117,9 +117,7 @@ def _kept(key: str, digest: str, render: Render, exchange: Exchange, completion:
     return KeptAnswer(
         key=key,
         digest=digest,
-        status=200,
         body=render(exchange, completion),
-        media_type=_JSON,
         headers=_origin(exchange),
         exchange_id=exchange.id,
     )
@@ -129,7 +127,7 @@ def _again(request: Request, kept: KeptAnswer) -> Response:
     del request.scope["exchange"]  # there is none: it is the same call
     log.info("idempotency: an answer is given again", exchange_id=kept.exchange_id)
     headers = {**kept.headers, "idempotent-replayed": "true"}
-    return Response(kept.body, kept.status, headers, kept.media_type)
+    return Response(kept.body, headers=headers, media_type=_JSON)
 
 
 def _sendable(name: str) -> str:

@@ -8,12 +8,12 @@ from fastapi.openapi.utils import get_openapi
 from ai_proxy import __version__
 from ai_proxy.dialects.call import Dialect
 from ai_proxy.schemas.ask import AskRequest
-from ai_proxy.schemas.error import ErrorResponse
+from ai_proxy.schemas.error import AnthropicErrorResponse, ErrorResponse
 
 _ERRORS = {
     400: "The request is not as expected; `param` names the field.",
     401: "The API key is missing or wrong.",
-    404: "The provider does not know the model.",
+    404: "What the request names is not there: its model, say, or an earlier response.",
     408: "The body did not arrive in time.",
     409: "A call with the same Idempotency-Key is running.",
     413: "The body is too large.",
@@ -24,6 +24,7 @@ _ERRORS = {
     502: "The provider failed.",
     503: "The provider is overloaded, or the gateway cannot take the call now: see Retry-After.",
     504: "The provider took too long.",
+    529: "The provider is overloaded.",
 }
 
 ASK_BODY: dict[str, Any] = {
@@ -39,7 +40,7 @@ def sdk_operation(dialect: Dialect, description: str = "") -> dict[str, Any]:
         "description": _STREAMED if dialect in _STREAMING else description,
         "responses": {
             200: {"description": "As the provider answers.", "content": {"application/json": {"schema": {}}}},
-            **errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
+            **_errors_of(dialect),
         },
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}},
     }
@@ -62,6 +63,16 @@ _EXAMPLES: dict[Dialect, dict[str, Any]] = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error responses of an endpoint, for its `responses`."""
     return {status: {"model": ErrorResponse, "description": _ERRORS[status]} for status in statuses}
+
+
+def _errors_of(dialect: Dialect) -> dict[int | str, dict[str, Any]]:
+    found = errors(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504)
+    if dialect not in _ANTHROPIC:
+        return found
+    return {status: {**said, "model": AnthropicErrorResponse} for status, said in (found | errors(529)).items()}
+
+
+_ANTHROPIC = frozenset({"messages", "count_tokens"})
 
 
 def install(app: FastAPI) -> None:

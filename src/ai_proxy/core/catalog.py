@@ -88,7 +88,9 @@ class ModelSettings(_Table):
     aliases: tuple[str, ...] = Field((), description="Other names of this model.")
     retries: int = Field(1, ge=0, le=10, description="More tries of the same target after a refusal that will pass.")
     max_attempts: int = Field(4, ge=1, le=20, description="Most tries of a call over all targets.")
-    total_timeout: Seconds = Field(600, description="Seconds for a call, with all its tries.")
+    total_timeout: Seconds | None = Field(
+        None, description="Seconds for a call, with all its tries. Unset: as many as the target has that gets most."
+    )
     hedge: bool = Field(False, description="Ask the next target too when the first is slower than it mostly is.")
     on_context_length: str | None = Field(None, description="Model for calls that are too long for this one.")
     on_content_filter: str | None = Field(None, description="Model for calls that this one's filter refuses.")

@@ -1,6 +1,6 @@
 """What is counted, as Prometheus sees it at /metrics. Labels are bounded: never a key or a client's own text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,6 +11,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from ai_proxy import __version__
 from ai_proxy.core.types import Exchange
@@ -108,9 +110,24 @@ class Metrics:
         self._refused.labels(code).inc()
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Show a number that somebody else keeps."""
-        Gauge(name, description, registry=self._registry).set_function(read)
+        """Show a number that somebody else keeps. One that only grows is named `…_total`, and is a counter."""
+        if name.endswith("_total"):
+            self._registry.register(_Growing(name, description, read))
+        else:
+            Gauge(name, description, registry=self._registry).set_function(read)
 
     def render(self) -> bytes:
         """The text form, version 0.0.4 of the Prometheus exposition format."""
         return generate_latest(self._registry)
+
+
+class _Growing(Collector):
+    """A counter whose number is asked for: the library's own can only be counted up."""
+
+    def __init__(self, name: str, description: str, read: Callable[[], float]) -> None:
+        self._name = name
+        self._description = description
+        self._read = read
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._description, value=self._read())

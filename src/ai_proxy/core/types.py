@@ -68,9 +68,7 @@ class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     digest: str
-    status: int
     body: bytes
-    media_type: str
     headers: dict[str, str]
     exchange_id: str
 

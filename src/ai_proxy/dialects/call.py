@@ -8,6 +8,7 @@ import msgspec
 from ai_proxy.core.exceptions import BadRequest, PreviousResponseNotFound
 from ai_proxy.core.types import Turn
 from ai_proxy.dialects.responses import chat_request, looks_like_responses
+from ai_proxy.dialects.size import characters
 
 Dialect = Literal["chat", "completions", "embeddings", "moderations", "responses", "messages", "count_tokens"]
 
@@ -64,7 +65,7 @@ class Call(msgspec.Struct, frozen=True):
 
     def characters(self) -> int:
         """How much text the provider is asked to read, for an estimate of its tokens."""
-        return _text_size([self.body[name] for name in _TEXTS if name in self.body])
+        return characters(self.body)
 
 
 def of(dialect: Dialect, body: dict[str, Any], *, question: str) -> Call:
@@ -177,24 +178,3 @@ _QUESTIONS: dict[Dialect, Callable[[dict[str, Any]], str]] = {
     "embeddings": _of_texts("input"),
     "moderations": _of_texts("input"),
 }
-
-_TEXTS = ("system", "instructions", "messages", "input", "prompt", "tools")
-
-
-def _text_size(values: list[Any]) -> int:
-    """Characters of all texts in there. Of a body with more parts than any real one has, the rest is not looked at."""
-    size, left = 0, _MOST_PARTS
-    while values and left:
-        value = values.pop()
-        left -= 1
-        if isinstance(value, str):
-            size += 0 if value.startswith("data:") else len(value)
-        elif isinstance(value, dict):
-            values.extend(part for name, part in value.items() if name not in _NO_TEXTS)
-        elif isinstance(value, list):
-            values.extend(value[:left])
-    return size
-
-
-_MOST_PARTS = 100_000
-_NO_TEXTS = frozenset({"role", "type", "data"})

@@ -4,7 +4,7 @@ The few fields that we act on are decoded; everything else passes through as it 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -92,6 +92,8 @@ def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:
         error = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ProviderFault("")
+    if isinstance(error, list) and error:  # Google: https://ai.google.dev/gemini-api/docs/openai
+        error = error[0]
     if isinstance(error, dict) and isinstance(error.get("error"), dict | str):
         error = error["error"]
     if isinstance(error, str):
@@ -99,11 +101,12 @@ def read_fault(raw: bytes | msgspec.Raw) -> ProviderFault:
     if not isinstance(error, dict):
         return ProviderFault("")
     message, code, kind = (error.get(name) for name in ("message", "code", "type"))
+    reason = next(_reasons(error), code)
     names = {name for name in (code, kind) if isinstance(name, str)}
     return ProviderFault(
         message if isinstance(message, str) else "",
         status=code if isinstance(code, int) and code in _ERROR_STATUSES else None,
-        code="insufficient_quota" if "insufficient_quota" in names else _name(code, kind),
+        code="insufficient_quota" if "insufficient_quota" in names else _name(reason, kind),
     )
 
 
@@ -192,6 +195,14 @@ _EMPTY = frozenset({NULL, b"[]", b'""', b"{}"})
 def _name(code: Any, kind: Any) -> str | None:
     """The more special of an error's two names."""
     return code if isinstance(code, str) else kind if isinstance(kind, str) else None
+
+
+def _reasons(error: dict[str, Any]) -> Iterator[str]:
+    """What Google says beside its numeric code: `API_KEY_INVALID` and the like."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(detail.get("reason"), str):
+            yield detail["reason"]
 
 
 def _text(content: str | Sequence[_Part] | None) -> str:

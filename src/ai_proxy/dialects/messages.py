@@ -11,21 +11,8 @@ from typing import Annotated, Any
 import msgspec
 
 from ai_proxy.dialects.chat import estimate
-from ai_proxy.dialects.messages_answers import from_completion
-from ai_proxy.dialects.messages_events import FromChunks
 from ai_proxy.dialects.messages_history import Block, Message, chat_messages, refused
-from ai_proxy.dialects.messages_readers import fold, read_answer, read_event
-
-__all__ = [
-    "FromChunks",
-    "chat_request",
-    "estimate_tokens",
-    "failed",
-    "fold",
-    "from_completion",
-    "read_answer",
-    "read_event",
-]
+from ai_proxy.dialects.size import characters
 
 
 def chat_request(body: dict[str, Any]) -> dict[str, Any]:
@@ -36,27 +23,9 @@ def chat_request(body: dict[str, Any]) -> dict[str, Any]:
         raise refused("The body is nested too deeply", None) from None
 
 
-def failed(message: str, kind: str, request_id: str | None = None) -> dict[str, Any]:
-    """The event that ends a stream which broke off. `kind` is one of Anthropic's error types."""
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
-
-
 def estimate_tokens(body: dict[str, Any]) -> int:
-    """Input tokens of a request that nobody counts, by the characters of all that the model would read."""
-    characters = 0
-    left: list[Any] = [body.get(name) for name in ("system", "messages", "tools")]
-    while left:
-        value = left.pop()
-        if isinstance(value, str):
-            characters += len(value)
-        elif isinstance(value, list):
-            left += value
-        elif isinstance(value, dict) and value.get("type") != "base64":  # an image or a file
-            left += (part for name, part in value.items() if name not in _UNREAD)
-    return estimate(input_characters=characters, output_characters=0).input_tokens
-
-
-_UNREAD = frozenset({"type", "role", "id", "tool_use_id", "signature", "cache_control"})
+    """Input tokens of a request that nobody counts."""
+    return estimate(input_characters=characters(body), output_characters=0).input_tokens
 
 
 class _Tool(msgspec.Struct, frozen=True):

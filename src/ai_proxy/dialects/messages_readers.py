@@ -82,12 +82,12 @@ def fault_of(error: object) -> ProviderFault:
 
     https://platform.claude.com/docs/en/api/errors: a spend limit that the organization set itself arrives as 400, that
     of its tier as 429; an empty balance has arrived as 400, too. The code is there to be matched, but not in all of
-    them: then only the words tell.
+    them: then only the words tell. They must begin the message: further on, it may quote what the caller sent.
     """
     given = as_object(error)
     kind, message = text_of(given.get("type")), text_of(given.get("message"))
     code = text_of(as_object(given.get("details")).get("error_code"))
-    if kind == "billing_error" or code.endswith(_SPENT) or _OUT_OF_MEANS.search(message):
+    if kind == "billing_error" or code.endswith(_SPENT) or _OUT_OF_MEANS.match(message):
         return ProviderFault(message, status=402, code="insufficient_quota")
     return ProviderFault(message, status=_STATUSES.get(kind), code=code or kind or None)
 
@@ -135,7 +135,9 @@ def _whole(block: dict[str, Any]) -> dict[str, Any]:
 
 _PIECES = ""  # a name that no field has, for the input of a tool call while it comes
 _SPENT = ("spend_limit_reached", "billing_unavailable")
-_OUT_OF_MEANS = re.compile(r"credit balance is too low|API usage limits", re.IGNORECASE)
+_OUT_OF_MEANS = re.compile(
+    r"Your credit balance is too low to access\b|You have reached your specified (?:\w+ )?API usage limits\b"
+)
 _STATUSES = {  # of errors within a stream: https://platform.claude.com/docs/en/api/errors
     "invalid_request_error": 400,
     "authentication_error": 401,

@@ -4,8 +4,11 @@ Source: https://platform.openai.com/docs/api-reference/responses/create
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from ai_proxy.dialects.responses_items import REFERENCE, chat_messages, items_of
 from ai_proxy.dialects.responses_tools import chat_tools, refuse, text_of
@@ -45,21 +48,53 @@ def conversation(earlier: Sequence[tuple[dict[str, Any], dict[str, Any]]], reque
     return {**rest, "input": [*items, *items_of(request)]}
 
 
-def referenced(request: dict[str, Any]) -> list[str]:
-    """The names of the responses of ours whose items the input refers to, each once.
+class Asked(msgspec.Struct):
+    """What a conversation needs of an earlier request."""
+
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    previous_response_id: str | None = None
+
+
+def read_asked(request: bytes) -> Asked:
+    return _asked.decode(request)
+
+
+def read_output(response: bytes) -> list[msgspec.Raw]:
+    """The items of an earlier response, as they were written; none where it has no list of them."""
+    try:
+        return _answered.decode(response).output or []
+    except msgspec.ValidationError:
+        return []
+
+
+def named_items(response: bytes) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Those that have a name, with it."""
+    for item in read_output(response):
+        try:
+            name = _named.decode(item).id
+        except msgspec.ValidationError:
+            continue
+        if name is not None:
+            yield name, item
+
+
+def referenced(request: dict[str, Any]) -> dict[str, Counter[str]]:
+    """For each response of ours that the input refers to: the names of the items, and how often each is meant.
 
     The AI SDK refers to items in place of sending them again: https://ai-sdk.dev/providers/ai-sdk-providers/openai
     """
     given = request.get("input")
-    references = (_reference(item) for item in (given if isinstance(given, list) else ()))
-    found = (_OUR_ITEM.match(reference) for reference in references if reference is not None)
-    return list(dict.fromkeys(f"resp_{match[1]}" for match in found if match is not None))
+    found: dict[str, Counter[str]] = {}
+    for item in given if isinstance(given, list) else ():
+        match = _OUR_ITEM.match(_reference(item) or "")
+        if match is not None:
+            found.setdefault(f"resp_{match[1]}", Counter())[match[0]] += 1
+    return found
 
 
-def dereferenced(request: dict[str, Any], responses: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The request with the items themselves in place of references to items of these responses."""
-    known = {item["id"]: item for response in responses for item in response.get("output") or () if "id" in item}
-    return {**request, "input": [known.get(_reference(item), item) for item in items_of(request)]}
+def dereferenced(request: dict[str, Any], items: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with the items themselves, given by their names, in place of references to them."""
+    return {**request, "input": [items.get(_reference(item) or "", item) for item in items_of(request)]}
 
 
 def looks_like_responses(fields: Mapping[str, Any]) -> bool:
@@ -73,6 +108,18 @@ def looks_like_responses(fields: Mapping[str, Any]) -> bool:
 def wants_logprobs(body: dict[str, Any]) -> bool:
     return _LOGPROBS in (body.get("include") or ()) or bool(body.get("top_logprobs"))
 
+
+class _Answered(msgspec.Struct):
+    output: list[msgspec.Raw] | None = None
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+_asked = msgspec.json.Decoder(Asked)
+_answered = msgspec.json.Decoder(_Answered)
+_named = msgspec.json.Decoder(_Named)
 
 _OUR_ITEM = re.compile(r"[a-z]+_([0-9a-f]{32})[0-9a-f]{2,3}\Z")
 

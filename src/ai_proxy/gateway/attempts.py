@@ -18,7 +18,7 @@ from ai_proxy.core.exceptions import (
 )
 from ai_proxy.core.types import Attempt, Limits
 from ai_proxy.dialects.chat import Chunk, Completion
-from ai_proxy.gateway.course import Course, Runtime
+from ai_proxy.gateway.course import Course, NotOffered, Own, Runtime
 from ai_proxy.gateway.health import Try
 from ai_proxy.gateway.hedging import hedged
 from ai_proxy.gateway.targets import Route, Target
@@ -52,7 +52,7 @@ class Answered(NamedTuple, Generic[T]):
 
 
 class Attempts:
-    """Each try that is over is added to the list that comes with the call."""
+    """Each try that is over is added to the list that comes with the call. One is a try if somebody was asked."""
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         self._runtime = runtime or Runtime()
@@ -61,7 +61,8 @@ class Attempts:
         """The answer, and who gave it. Raises `GatewayError`."""
         tries = _Tries(self._runtime, Course(route, self._runtime, stream=False), ask, attempts)
         answered = await tries.run()
-        tries.note(answered.target, answered.this, "completed")
+        if not isinstance(answered.answer, Own):
+            tries.note(answered.target, answered.this, "completed")
         return answered.target, answered.answer
 
     async def stream(
@@ -153,6 +154,10 @@ class _Tries(Generic[T]):
         this = health.begin(self._clock(), stream=self._course.stream)
         try:
             answer = await self._do(target, self._course.limits(target))
+        except NotOffered as error:
+            health.released(this)
+            self._course.skipped(target, error)
+            return None
         except BaseException as error:
             if isinstance(error, UpstreamError):
                 health.failed(this, error, self._clock())
@@ -163,11 +168,16 @@ class _Tries(Generic[T]):
                 raise
             self._course.failed(target, error)
             return None
-        health.succeeded(this, self._clock())
+        if isinstance(answer, Own):
+            health.released(this)
+        else:
+            health.succeeded(this, self._clock())
         return Answered(target, this, answer)
 
     async def _drop(self, answered: Answered[T]) -> None:
         """An answer that came just too late."""
+        if isinstance(answered.answer, Own):
+            return
         if isinstance(answered.answer, Opened):
             await answered.answer.chunks.aclose()
         self.note(answered.target, answered.this, "cancelled")

@@ -14,6 +14,7 @@ from ai_proxy.core.exceptions import (
     ContextLengthExceeded,
     GatewayError,
     ModelNotFound,
+    PoolFull,
     UpstreamError,
     UpstreamOverloaded,
     UpstreamRateLimited,
@@ -22,6 +23,7 @@ from ai_proxy.core.exceptions import (
     UpstreamUnreachable,
 )
 from ai_proxy.core.types import Limits
+from ai_proxy.dialects.chat import Completion
 from ai_proxy.gateway.health import Health
 from ai_proxy.gateway.targets import Route, Target
 
@@ -29,9 +31,21 @@ _LEAST = 0.05  # seconds; in less no try can succeed
 _LONGEST_WAIT = 30.0  # for a target; who would have to wait longer is told so
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
-_NOT_THERE = 404
+_NOT_FOUND = 404
+_NOT_THERE = frozenset({_NOT_FOUND, 405, 410, 451})  # about this provider and place, not about the request
 _WILL_PASS = frozenset({429, 502, 503, 504})
 _REFUSALS = frozenset({500, 502})  # a 504 is none: something behind the provider's door may still be at work
+
+
+class NotOffered(UpstreamRejected):
+    """A target cannot take the call. Nobody was asked: it is no try, and tells nothing of the target's health."""
+
+    def __init__(self, provider: str, dialect: str) -> None:
+        super().__init__(provider, f"does not offer {dialect}", upstream_status=_NOT_FOUND)
+
+
+class Own(Completion, frozen=True):
+    """An answer that the gateway gives itself in a target's place. Nobody was asked for it either."""
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -55,6 +69,7 @@ class Course:
         "_end",
         "_errors",
         "_left",
+        "_not_offered",
         "_route",
         "_runtime",
         "_tries",
@@ -76,6 +91,7 @@ class Course:
         self._again: list[tuple[Target, float]] = []  # those that may be asked once more, and from when
         self._tries: dict[Health, int] = {}
         self._errors: list[GatewayError] = []
+        self._not_offered: NotOffered | None = None
         self.last: tuple[Target, GatewayError] | None = None  # what went wrong last, and where
 
     def next(self) -> tuple[Target, float]:
@@ -126,11 +142,27 @@ class Course:
             self._divert(self._route.on_context_length, error)
         elif isinstance(error, ContentFiltered):
             self._divert(self._route.on_content_filter, error)
-        elif isinstance(error, UpstreamRejected) and error.upstream_status != _NOT_THERE:
+        elif isinstance(error, UpstreamRejected) and error.upstream_status not in _NOT_THERE:
             raise error
+        elif isinstance(error, PoolFull):
+            self._leave(target.provider.name)
         elif _did_nothing(error) and self._tries[target.health] <= self._route.retries:
             pause = self._backoff(self._tries[target.health])
             self._again.append((target, target.health.told_until(self._runtime.clock()) + pause))
+
+    def skipped(self, target: Target, error: NotOffered) -> None:
+        """Nobody was asked: it does not count."""
+        self._not_offered = error
+        self.last = None
+        self._left += 1
+        self._tries[target.health] -= 1
+        if not self._tries[target.health]:
+            del self._tries[target.health]
+
+    def _leave(self, provider: str) -> None:
+        """All keys of a provider share its connections: each would wait for one as long and as vainly."""
+        self._untried = [target for target in self._untried if target.provider.name != provider]
+        self._again = [(target, when) for target, when in self._again if target.provider.name != provider]
 
     def _may_go_on(self, now: float) -> bool:
         return self._left > 0 and (now <= self._end - _LEAST or not self._tries)
@@ -181,6 +213,8 @@ class Course:
 
     def _give_up(self, now: float) -> NoReturn:
         """With the last error that will pass, or the last one. The client is told the shortest of all waits."""
+        if not self._errors and self._not_offered is not None and not self._untried:
+            raise self._not_offered
         if not self._errors:
             target = min(self._untried, key=lambda target: target.health.due())
             raise target.health.refusal(target.provider.name, now)

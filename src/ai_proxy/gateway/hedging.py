@@ -27,14 +27,17 @@ async def hedged(
     if patience is None:
         return await one(first)
     running = [asyncio.create_task(one(first))]
+    answer: T | None = None
     try:
         done, _ = await asyncio.wait(running, timeout=max(patience, _LEAST_PATIENCE))
         second = None if done else course.spare()
         if second is not None:
             running.append(asyncio.create_task(one(second)))
-        return await _first_answer(running)
+        answer = await _first_answer(running)
     finally:
-        await _end(running, drop)
+        if running:
+            await _finish(running, answer, drop)
+    return answer
 
 
 async def _first_answer(running: list[asyncio.Task[T | None]]) -> T | None:
@@ -47,6 +50,19 @@ async def _first_answer(running: list[asyncio.Task[T | None]]) -> T | None:
             if answer is not None:
                 return answer
     return None
+
+
+async def _finish(
+    running: list[asyncio.Task[T | None]], answer: T | None, drop: Callable[[T], Awaitable[None]]
+) -> None:
+    """End what lost. When the client leaves meanwhile, nobody gets the answer, and it is dropped as well."""
+    ending = asyncio.ensure_future(_end(running, drop))
+    try:
+        await asyncio.shield(ending)
+    except BaseException:
+        dropped = [] if answer is None else [drop(answer)]
+        await asyncio.shield(asyncio.gather(ending, *dropped, return_exceptions=True))
+        raise
 
 
 async def _end(running: list[asyncio.Task[T | None]], drop: Callable[[T], Awaitable[None]]) -> None:

@@ -52,6 +52,7 @@ class Gateway:
     async def complete(self, exchange: Exchange, call: Call, keep: Keep | None = None) -> Completion:
         """The whole answer; `exchange` is filled in. What is to be kept is committed with it. Raises `GatewayError`."""
         async with Record(exchange, call, self._recorder, self._metrics, keep) as record:
+            await self._settle(call)
             call = record.call = await self._with_earlier(exchange, call)
             if exchange.reuse is None:
                 target, completion = await self._ask(exchange, call, exchange.attempts)
@@ -67,6 +68,7 @@ class Gateway:
         Raises `GatewayError`, before the first chunk or later. Must be closed when it is left early.
         """
         async with Record(exchange, call, self._recorder, self._metrics) as record:
+            await self._settle(call)
             record.call = await self._with_earlier(exchange, call)
             reuse = exchange.reuse
             chunks = self._open(record) if reuse is None else self._open_or_reuse(record, reuse)
@@ -74,6 +76,11 @@ class Gateway:
                 async for chunk in chunks:
                     record.take(chunk)
                     yield chunk
+
+    async def _settle(self, call: Call) -> None:
+        """Soon after a start: wait for providers' lists if it depends on them where the call goes."""
+        while not self._discovery.is_settled and not self._router.is_certain(call.model):
+            await self._discovery.settled()
 
     async def _ask(self, exchange: Exchange, call: Call, attempts: list[Attempt]) -> tuple[Target, Completion]:
         route = self._router.route(call.model)
@@ -147,9 +154,13 @@ class Gateway:
 
     def _watch(self, metrics: Metrics) -> None:
         cache, coalescer = self._cache, self._coalescer
-        metrics.watch("aiproxy_cache_hits", "Answers given from memory.", lambda: cache.hits)
-        metrics.watch("aiproxy_cache_misses", "Answers looked for in memory and not found.", lambda: cache.misses)
+        metrics.watch("aiproxy_cache_hits_total", "Answers given from memory.", lambda: cache.hits)
+        metrics.watch("aiproxy_cache_misses_total", "Answers looked for in memory and not found.", lambda: cache.misses)
         metrics.watch("aiproxy_cache_bytes", "Memory that answers take.", lambda: cache.size)
-        metrics.watch("aiproxy_cache_evicted", "Answers that had to go, or were too large.", lambda: cache.evicted)
+        metrics.watch(
+            "aiproxy_cache_evicted_total", "Answers that had to go, or were too large.", lambda: cache.evicted
+        )
         if coalescer is not None:
-            metrics.watch("aiproxy_shared_answers", "Answers to calls that another made.", lambda: coalescer.shared)
+            metrics.watch(
+                "aiproxy_shared_answers_total", "Answers to calls that another made.", lambda: coalescer.shared
+            )

@@ -27,6 +27,7 @@ class Routes:
         self._http = http
         self._stack = AsyncExitStack()
         self._discovery: Discovery | None = None
+        self._settings: Settings | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,18 +44,29 @@ class Routes:
         self._discovery = discovery
         await stack.enter_async_context(discovery)
         self._gateway.use(router, discovery)
+        self._settings = settings
+        log.info("providers: ready", providers=sorted(discovery.providers), mock=settings.uses_mock)
         old, self._stack = self._stack, stack
         await old.aclose()
 
     async def reload(self, read: Callable[[], Settings]) -> None:
         """Read the settings again. Wrong ones are told in the log, and those in force stay so."""
         try:
-            await self.use(read())
+            settings = read()
+            self._check(settings)
+            await self.use(settings)
         except ConfigurationError as error:
             problems = [str(problem) for problem in error.problems]
             log.error("reload: the settings are wrong, those before stay in force", problems=problems)
         else:
             log.info("reload: providers and models are as the settings say now; other settings need a restart")
+
+    def _check(self, settings: Settings) -> None:
+        """A file that is gone, or only half written, must not make a mock of a service at work."""
+        before = self._settings
+        if settings.uses_mock and settings.mock_mode is None and before is not None and not before.uses_mock:
+            what = "none is set up any more: set MOCK_MODE=true if the mock is meant to answer"
+            raise ConfigurationError(Problem("providers", what))
 
 
 def build(settings: Settings, http: Http) -> tuple[Router, Discovery]:
@@ -65,7 +77,7 @@ def build(settings: Settings, http: Http) -> tuple[Router, Discovery]:
     resolved = settings.resolved_providers()
     providers = build_providers(resolved, http, mock=settings.mock, pool_timeout=settings.upstream.pool_timeout)
     given = {name: provider.models for name, provider in resolved.items() if provider.models is not None}
-    discovery = Discovery({name: keys[0] for name, keys in providers.items()}, given)
+    discovery = Discovery(providers, given)
 
     def price(name: str, model: str) -> float | None:
         return list_price(resolved[name].preset or name, model)

@@ -15,6 +15,9 @@ from ai_proxy.providers.base import Provider
 
 __all__ = ["Found", "Names", "Route", "Router", "Target"]
 
+_BY_BEGINNING = "it begins with "
+_TO_OPENROUTER = "names with a slash go to openrouter"
+_TO_THE_FIRST = "what is left goes to the first provider"
 _MOST_LEARNED = 2048  # routes for names that no table holds: callers may invent any
 
 
@@ -40,6 +43,11 @@ class Found(NamedTuple):
 
     route: Route
     rule: str
+
+    @property
+    def yields_to_lists(self) -> bool:
+        """Whether the rule is weaker than a provider's own list that has the name."""
+        return self.rule in {_TO_OPENROUTER, _TO_THE_FIRST} or self.rule.startswith(_BY_BEGINNING)
 
 
 class Router:
@@ -82,15 +90,23 @@ class Router:
         if configured is not None:
             return Found(configured, "configured" if configured.name == name else f"an alias of {configured.name}")
         for provider, its_name, rule in self._candidates(name):
-            if provider not in self._names.complete or its_name in (self._names.known(provider) or ()):
+            if self._may_have(provider, its_name):
                 return Found(self._learn(provider, its_name), rule)
         raise ModelNotFound(name)
+
+    def is_certain(self, model: str | None) -> bool:
+        """Whether the route is more than a guess, which a provider's list that is still to come may prove wrong."""
+        name = model or self._names.default
+        if name is None or name in self.configured or ("/" in name and name.partition("/")[0] in self._providers):
+            return True
+        rules = (rule for provider, its_name, rule in self._candidates(name) if self._may_have(provider, its_name))
+        return next(rules, _TO_THE_FIRST) not in (_TO_OPENROUTER, _TO_THE_FIRST)
 
     def _default(self) -> Found:
         """The first provider's own choice."""
         name = self._providers[self._first][0].default_model
         if not name:
-            message = "A model must be named: no default model is set."
+            message = "A model must be named: name one in `model`, or set AI_PROXY_DEFAULT_MODEL."
             raise BadRequest(message, param="model")
         return Found(self._learn(self._first, name), f"the default model of {self._first}")
 
@@ -106,10 +122,13 @@ class Router:
                 yield provider, name, f"in the list of {provider}"
         for prefix, provider in self._prefixes:
             if name.startswith(prefix):
-                yield provider, name, f"it begins with {prefix}"
+                yield provider, name, f"{_BY_BEGINNING}{prefix}"
         if slash and "openrouter" in self._providers:
-            yield "openrouter", name, "names with a slash go to openrouter"
-        yield self._first, name, "what is left goes to the first provider"
+            yield "openrouter", name, _TO_OPENROUTER
+        yield self._first, name, _TO_THE_FIRST
+
+    def _may_have(self, provider: str, model: str) -> bool:
+        return provider not in self._names.complete or model in (self._names.known(provider) or ())
 
     def _is_whole(self, name: str, provider: str, rest: str) -> bool:
         """Whether a name that begins with a provider's is that provider's own name of the model."""

@@ -88,14 +88,15 @@ class Workshop:
                 message = f"models.{name}: no provider {target.provider!r} is set up"
                 raise ValueError(message)
             self._health.setdefault((target.provider, target.model), self._unknown(target.provider, target.model))
+        groups = tuple(self._priced(target, model) for target in model.targets)
         return Route(
             name=name,
-            groups=tuple(self._priced(target, model) for target in model.targets),
+            groups=groups,
             lookup=self._lookup,
             strategy=model.strategy,
             retries=model.retries,
             max_attempts=model.max_attempts,
-            total_timeout=model.total_timeout,
+            total_timeout=model.total_timeout or max(group[0].limits.total for group in groups),
             hedge=model.hedge,
             on_context_length=model.on_context_length,
             on_content_filter=model.on_content_filter,
@@ -137,13 +138,14 @@ def _from_one(things: Sequence[object]) -> range:
     return range(1, len(things) + 1)
 
 
-def _narrowed(limits: Limits, target: TargetSettings, total: float) -> Limits:
+def _narrowed(limits: Limits, target: TargetSettings, most: float | None) -> Limits:
     """A provider's limits, but for those that the target sets itself. No try lasts longer than the call."""
+    total = target.total_timeout or limits.total
     return Limits(
         connect=target.connect_timeout or limits.connect,
         first_byte=target.first_byte_timeout or limits.first_byte,
         idle=target.idle_timeout or limits.idle,
-        total=min(target.total_timeout or limits.total, total),
+        total=total if most is None else min(total, most),
         max_bytes=limits.max_bytes,
     )
 

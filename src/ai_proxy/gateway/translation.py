@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from ai_proxy.core.exceptions import BadUpstreamResponse, UpstreamRejected
+from ai_proxy.core.exceptions import BadUpstreamResponse
 from ai_proxy.core.types import Exchange, Limits
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects import (
@@ -22,10 +22,11 @@ from ai_proxy.dialects import (
 )
 from ai_proxy.dialects.call import Call, Dialect
 from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault
+from ai_proxy.gateway.course import NotOffered, Own
 from ai_proxy.gateway.targets import Target
 from ai_proxy.providers.errors import rejection
 
-_GOOD, _NOT_FOUND = 200, 404
+_GOOD = 200
 
 
 class _Events(Protocol):
@@ -125,11 +126,11 @@ def _as_chat(call: Call, form: _Form) -> Call:
 def _form(call: Call, target: Target) -> _Form:
     form = _FORMS.get(call.dialect)
     if form is None:
-        raise UpstreamRejected(target.provider.name, f"does not offer {call.dialect}", upstream_status=_NOT_FOUND)
+        raise NotOffered(target.provider.name, call.dialect)
     return form
 
 
-def _estimated(call: Call) -> Completion:
+def _estimated(call: Call) -> Own:
     """A provider that cannot count tokens: four characters make one."""
     tokens = messages.estimate_tokens(call.body)
-    return Completion(msgspec.json.encode({"input_tokens": tokens}), "", "stop", None)
+    return Own(msgspec.json.encode({"input_tokens": tokens}), "", "stop", None)

@@ -3,7 +3,6 @@
 Source: https://platform.claude.com/docs/en/api/overview
 """
 
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from urllib.parse import quote
@@ -12,14 +11,14 @@ import msgspec
 from yarl import URL
 
 from ai_proxy.core.exceptions import StreamTruncated, UpstreamError
-from ai_proxy.core.ids import uuid7
 from ai_proxy.core.resolved import ResolvedProvider
-from ai_proxy.core.types import Limits, Usage
+from ai_proxy.core.types import Limits
 from ai_proxy.dialects.anthropic import ToChunks, to_completion, upstream_request
 from ai_proxy.dialects.call import Call
-from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault, read_chunk, read_completion
-from ai_proxy.dialects.messages_readers import joined, read_event, read_fault
+from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault
+from ai_proxy.dialects.messages_readers import read_event, read_fault
 from ai_proxy.dialects.wires import WIRES
+from ai_proxy.providers import translated
 from ai_proxy.providers.answers import GOOD, Answers, event_data, is_stream
 from ai_proxy.providers.http import Channel, Reply
 
@@ -55,12 +54,13 @@ class Anthropic:
             if reply.status != GOOD:
                 await self._answers.refuse(reply)
             body = await reply.read()
-        read = _translation(model) if call.dialect == "chat" else WIRES[call.dialect].read_answer
-        return self._answers.read(read, body)
+        if call.dialect == "chat":
+            return self._answers.read(translated.reader(to_completion, translated.naming(model)), body)
+        return self._answers.read(WIRES[call.dialect].read_answer, body)
 
     async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
         """Raises `BadRequest`, too, for a chat call that cannot be translated."""
-        read = _Translated(model).read if call.dialect == "chat" else _Native().read
+        read = _translation(model) if call.dialect == "chat" else _as_it_came
         async with self._post(call, model, limits, stream=True) as reply:
             if not is_stream(reply):
                 await self._answers.refuse(reply)
@@ -108,36 +108,12 @@ class _Answers(Answers):
         return super().rejection(known or status, fault, retry_after=retry_after)
 
 
-class _Native:
-    """The events of a stream, with their usage put together: the first counts the input, the last the output."""
-
-    def __init__(self) -> None:
-        self._usage: Usage | None = None
-
-    def read(self, data: bytes) -> tuple[Chunk]:
-        chunk = read_event(data)
-        if chunk.usage is None:
-            return (chunk,)
-        self._usage = joined(self._usage, chunk.usage)
-        return (msgspec.structs.replace(chunk, usage=self._usage),)
+def _translation(model: str) -> Callable[[bytes], list[Chunk]]:
+    return translated.chunks(ToChunks(**translated.naming(model)).feed)
 
 
-class _Translated:
-    """The events of a stream as those of a chat stream."""
-
-    def __init__(self, model: str) -> None:
-        self._chunks = ToChunks(identifier=uuid7(), created=int(time.time()), model=model)
-
-    def read(self, data: bytes) -> list[Chunk]:
-        return [read_chunk(msgspec.json.encode(chunk)) for chunk in self._chunks.feed(_object.decode(data))]
-
-
-def _translation(model: str) -> Callable[[bytes], Completion]:
-    def read(body: bytes) -> Completion:
-        answer = to_completion(_object.decode(body), identifier=uuid7(), created=int(time.time()), model=model)
-        return read_completion(msgspec.json.encode(answer))
-
-    return read
+def _as_it_came(data: bytes) -> tuple[Chunk]:
+    return (read_event(data),)
 
 
 def _own(headers: Mapping[str, str]) -> dict[str, str]:
@@ -155,4 +131,3 @@ class _Models(msgspec.Struct):
 
 
 _models = msgspec.json.Decoder(_Models)
-_object = msgspec.json.Decoder(dict)

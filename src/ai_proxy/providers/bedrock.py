@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
-from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamTimeout
+from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamError, UpstreamTimeout
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, Problem
 from ai_proxy.core.types import Limits
@@ -28,7 +28,7 @@ from ai_proxy.providers.aws_events import BrokenStream, Message, MessageSplitter
 from ai_proxy.providers.aws_signing import Chain, Credentials, Request, Signer
 from ai_proxy.providers.http import Channel, Reply
 
-_FORBIDDEN = 403
+_FORBIDDEN, _MODEL_FAILED = 403, 424
 _STREAM = "application/vnd.amazon.eventstream"
 _MAX_PAGES = 10  # of a thousand inference profiles each
 
@@ -47,13 +47,13 @@ class Bedrock:
         provider: ResolvedProvider,
         key: str,
         channel: Channel,
-        credentials: Callable[..., Credentials] | None = None,
+        credentials: Callable[..., Credentials | None] | None = None,
     ) -> None:
         self.name = provider.name
         self.default_model = provider.default_model
         self._base_url = provider.base_url
         self._channel = channel
-        self._answers = Answers(provider.name, key, read_fault)
+        self._answers = _Answers(provider.name, key, read_fault)
         self._signer = None if key else _signer(provider, credentials)
         self._headers = {
             **({"authorization": f"Bearer {key}"} if key else {}),
@@ -155,11 +155,24 @@ class Bedrock:
                 yield each
 
 
-def _signer(provider: ResolvedProvider, credentials: Callable[..., Credentials] | None) -> Signer:
+class _Answers(Answers):
+    def rejection(self, status: int, fault: ProviderFault, *, retry_after: str | None = None) -> UpstreamError:
+        """A model that failed has a status of the caller's mistakes.
+
+        https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html: ModelErrorException
+        """
+        error = super().rejection(status, fault, retry_after=retry_after)
+        if status != _MODEL_FAILED:
+            return error
+        message = f"answered with status {status}"
+        return BadUpstreamResponse(error.provider or "", message, upstream_status=status)
+
+
+def _signer(provider: ResolvedProvider, credentials: Callable[..., Credentials | None] | None) -> Signer:
     if provider.region is None:
         what = "signing requests with AWS credentials needs a region: set AWS_REGION"
         raise ConfigurationError(Problem(f"providers.{provider.name}.region", what))
-    return Signer(provider.region, credentials or Chain(provider.name).load)
+    return Signer(provider.name, provider.region, credentials or Chain(provider.name).load)
 
 
 def _read_event(chunks: ToChunks, headers: Mapping[str, str], payload: bytes) -> list[Chunk]:

@@ -23,6 +23,7 @@ from ai_proxy.core.exceptions import (
 from ai_proxy.dialects.chat import ProviderFault
 
 _FIRST_ERROR = 300
+_FIRST_REFUSAL = 400
 _FIRST_FAILURE = 500
 _MAX_MESSAGE = 500
 _MAX_RETRY_AFTER = 86_400.0
@@ -32,7 +33,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 def rejection(provider: str, status: int, fault: ProviderFault, *, retry_after: str | None = None) -> UpstreamError:
     """The error for an answer with `status`, or for a fault found in an answer that claimed to be good."""
-    build = _by_words(status, fault) or _BY_STATUS.get(status) or _bad_response
+    build = _by_words(status, fault) or _BY_STATUS.get(status) or _by_class(status)
     return build(_Refusal(provider, status, clean(fault.message), parse_retry_after(retry_after)))
 
 
@@ -57,6 +58,11 @@ def _by_words(status: int, fault: ProviderFault) -> _Build | None:
         words = fault.message[: 4 * _MAX_MESSAGE]
         build = next((build for pattern, build in _BY_WORDS if pattern.search(words)), None)
     return build
+
+
+def _by_class(status: int) -> _Build:
+    """All other 4xx are about the request as well, and asking again will not help."""
+    return _rejected if _FIRST_REFUSAL <= status < _FIRST_FAILURE else _bad_response
 
 
 def _rejected(refusal: _Refusal) -> UpstreamError:
@@ -108,14 +114,11 @@ def _bad_response(refusal: _Refusal) -> UpstreamError:
 
 
 _BY_STATUS: dict[int, _Build] = {
-    400: _rejected,
     401: _bad_key,
     402: _no_quota,
     403: _bad_key,
-    404: _rejected,
+    407: _bad_response,  # of a proxy between us and the provider
     408: _timed_out,
-    413: _rejected,
-    422: _rejected,
     429: _rate_limited,
     503: _overloaded,
     529: _overloaded,
@@ -127,17 +130,14 @@ _BY_CODE: dict[str, _Build] = {
     "content_filter": _filtered,  # https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter
     "content_policy_violation": _filtered,
     "insufficient_quota": _no_quota,
+    "API_KEY_INVALID": _bad_key,  # https://ai.google.dev/gemini-api/docs/troubleshooting: Google answers with a 400
 }
 
 # A 403 among them: input that was flagged has it at https://openrouter.ai/docs/api/reference/errors-and-debugging
 _ABOUT_THE_REQUEST = frozenset({400, 403, 413, 422})
 
+# None of these may speak against a key: a refusal may quote what the caller sent, who could shut it off for everybody.
 _BY_WORDS: tuple[tuple[re.Pattern[str], _Build], ...] = (
-    (
-        # https://ai.google.dev/gemini-api/docs/troubleshooting: Google answers a bad key with a 400.
-        re.compile(r"\bapi key (?:not valid|not found|expired)", re.IGNORECASE),
-        _bad_key,
-    ),
     (
         re.compile(
             r"\bmaximum (?:context|prompt) length"  # OpenAI, OpenRouter, DeepSeek, vLLM; xAI

@@ -13,23 +13,32 @@ from ai_proxy.dialects.chat import Chunk, Completion, read_chunk, read_completio
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
+def naming(model: str) -> dict[str, Any]:
+    """What every translator is told of an answer."""
+    return {"identifier": uuid7(), "created": int(time.time()), "model": model}
+
+
 def arguments(call: Call, model: str) -> dict[str, Any]:
-    """What translators are told of an answer to `call`."""
-    one_call = call.body.get("parallel_tool_calls") is False
-    return {"identifier": uuid7(), "created": int(time.time()), "model": model, "one_call": one_call}
+    """What those are told, too, whose upstream cannot be kept from calling several tools at once."""
+    return {**naming(model), "one_call": call.body.get("parallel_tool_calls") is False}
 
 
 def completion(to_completion: Callable[..., dict[str, Any]], call: Call, model: str) -> Callable[[bytes], Completion]:
+    """A reader of whole answers, as `reader`'s, for those translators."""
+    return reader(to_completion, arguments(call, model))
+
+
+def reader(to_completion: Callable[..., dict[str, Any]], told: dict[str, Any]) -> Callable[[bytes], Completion]:
     """A reader of whole answers. It raises `ProviderFault` and `msgspec.MsgspecError`."""
 
     def read(body: bytes) -> Completion:
-        return read_completion(msgspec.json.encode(to_completion(_object.decode(body), **arguments(call, model))))
+        return read_completion(msgspec.json.encode(to_completion(_object.decode(body), **told)))
 
     return read
 
 
 def chunks(feed: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Callable[[bytes], list[Chunk]]:
-    """A reader of events. It raises as `completion`'s does."""
+    """A reader of events. It raises as `reader`'s does."""
 
     def read(data: bytes) -> list[Chunk]:
         return as_chunks(feed(_object.decode(data)))

@@ -1,4 +1,4 @@
-"""The one shape of every error."""
+"""The two shapes of errors: OpenAI's, and below /v1/messages Anthropic's."""
 
 from typing import Literal
 
@@ -39,3 +39,16 @@ class ErrorResponse(BaseModel):
     )
 
     error: ErrorBody
+
+
+class AnthropicErrorBody(BaseModel):
+    type: str = Field(description="The family of the error, as Anthropic's clients know it.")
+    message: str = Field(description="For a person: what went wrong and what to do.")
+    code: str = Field(description="For a program: stable.")
+    source: Literal["client", "gateway", "provider"] = Field(description="Whose fault it is.")
+
+
+class AnthropicErrorResponse(BaseModel):
+    type: Literal["error"]
+    error: AnthropicErrorBody
+    request_id: str | None = Field(description="The same as in the header Request-ID and in the log.")

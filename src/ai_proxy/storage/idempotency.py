@@ -42,9 +42,7 @@ async def find(database: Database, key_id: str, key: str, *, now: int) -> KeptAn
     return KeptAnswer(
         key=row.idempotency_key,
         digest=row.digest,
-        status=row.status,
         body=row.body,
-        media_type=row.media_type,
         headers=_headers.decode(row.headers),
         exchange_id=row.exchange_id,
     )
@@ -67,9 +65,7 @@ def _row(exchange: types.Exchange, kept: KeptAnswer) -> dict[str, object]:
         "key_id": exchange.key_id,
         "idempotency_key": kept.key,
         "digest": kept.digest,
-        "status": kept.status,
         "body": kept.body,
-        "media_type": kept.media_type,
         "headers": msgspec.json.encode(kept.headers).decode(),
         "exchange_id": exchange.id,
         "created_at": exchange.created_at,

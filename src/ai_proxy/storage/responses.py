@@ -1,29 +1,31 @@
 """Queries on the responses that callers may fetch again, or go on from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.tables import Bodies, Exchange
 
 
-class StoredResponse(NamedTuple):
+class StoredTurn(NamedTuple):
     request: bytes
     response: bytes
 
 
-async def find(database: Database, key_id: str, response_id: str) -> StoredResponse | None:
+async def find(database: Database, key_id: str, response_id: str) -> bytes | None:
     """The key's own response with this id."""
-    query = (
-        select(Bodies.request, Bodies.response)
-        .join(Exchange, Exchange.id == Bodies.exchange_id)
-        .where(Bodies.response_id == response_id, Exchange.key_id == key_id, Bodies.response.is_not(None))
-        .limit(1)
-    )
+    async with database.transaction() as connection:
+        row = (await connection.execute(_own(select(Bodies.response), key_id, response_id))).one_or_none()
+    return None if row is None else row.response
+
+
+async def find_turn(database: Database, key_id: str, response_id: str) -> StoredTurn | None:
+    """The same, and the request that it answers."""
+    query = _own(select(Bodies.request, Bodies.response), key_id, response_id)
     async with database.transaction() as connection:
         row = (await connection.execute(query)).one_or_none()
-    return None if row is None else StoredResponse(row.request, row.response)
+    return None if row is None else StoredTurn(row.request, row.response)
 
 
 async def forget(database: Database, key_id: str, response_id: str) -> bool:
@@ -32,3 +34,12 @@ async def forget(database: Database, key_id: str, response_id: str) -> bool:
     change = update(Bodies).where(Bodies.response_id == response_id, own).values(response_id=None)
     async with database.transaction() as connection:
         return bool((await connection.execute(change)).rowcount)
+
+
+def _own(query: Select[*tuple[Any, ...]], key_id: str, response_id: str) -> Select[*tuple[Any, ...]]:
+    """The query for the key's own response with this id."""
+    return (
+        query.join(Exchange, Exchange.id == Bodies.exchange_id)
+        .where(Bodies.response_id == response_id, Exchange.key_id == key_id, Bodies.response.is_not(None))
+        .limit(1)
+    )

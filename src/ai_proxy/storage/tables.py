@@ -72,9 +72,7 @@ class IdempotentAnswer(Table):
     key_id: Mapped[str] = mapped_column(String(36), ForeignKey("api_keys.id"), primary_key=True)
     idempotency_key: Mapped[str] = mapped_column(String(255), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
-    status: Mapped[int]
     body: Mapped[bytes]
-    media_type: Mapped[str] = mapped_column(String(100))
     headers: Mapped[str]  # JSON: a name and a value each
     exchange_id: Mapped[str] = mapped_column(String(36))
     created_at: Mapped[int] = mapped_column(BigInteger)

@@ -89,3 +89,12 @@ def test_anybody_may_see_that_somebody_is_there(native):
         response = stranger.head("/")
 
     assert (response.status_code, response.content) == (200, b"")
+
+
+def test_a_browser_is_shown_what_this_is(native):
+    service, _ = native
+
+    with service.client_with("nobody's key") as stranger:
+        response = stranger.get("/", follow_redirects=False)
+
+    assert (response.status_code, response.headers["location"]) == (307, "/docs")

@@ -1,6 +1,8 @@
 """Responses that are stored: fetched again, gone on from, forgotten."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -147,4 +149,114 @@ def test_nothing_is_answered_in_the_background(request, server):
     response = post(service, RESPONSES, background=True)
 
     assert refused(response) == (400, "invalid_request", "client", "background")
+    assert asked_of(upstream) == []
+
+
+# What a request refers to is no larger than a request may be: 20 000 bytes here.
+
+BEFORE = (400, "invalid_request", "client", "previous_response_id")
+REFERRED = (400, "invalid_request", "client", "input")
+LONG = "x" * 9_000
+
+
+@pytest.fixture
+def limited(scripted, start):
+    """The same provider behind a server that takes small requests: (service, upstream)."""
+    _, upstream = scripted
+    return start(
+        OPENAI_API_KEY="sk-key",
+        OPENAI_BASE_URL=upstream.url,
+        AI_PROXY_DEFAULT_MODEL="small",
+        AI_PROXY_SERVER__MAX_BODY_BYTES=20_000,
+    ), upstream
+
+
+def _go_on(service, name: str, *, turns: int) -> str:
+    """Put as many turns after a response into the database, and give the last one's name."""
+    with closing(sqlite3.connect(service.directory / "data" / "ai-proxy.db")) as database, database:
+        database.row_factory = sqlite3.Row
+        (bodies,) = database.execute("SELECT * FROM bodies WHERE response_id = ?", [name])
+        (exchange,) = database.execute("SELECT * FROM exchanges WHERE id = ?", [bodies["exchange_id"]])
+        for turn in range(turns):
+            request = json.dumps({"input": "on", "previous_response_id": name}).encode()
+            identifier = exchange["id"][:-4] + f"{int(exchange['id'][-4:], 16) ^ (turn + 1):04x}"
+            name = f"resp_turn_{turn}"
+            changed = {"exchange_id": identifier, "request": request, "response_id": name}
+            _insert(database, "exchanges", {**exchange, "id": identifier})
+            _insert(database, "bodies", {**bodies, **changed})
+    return name
+
+
+def _insert(database: sqlite3.Connection, table: str, row: dict) -> None:
+    places = ", ".join("?" * len(row))
+    database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values()))  # noqa: S608
+
+
+def test_a_conversation_that_has_become_too_large_is_refused(limited):
+    service, upstream = limited
+    upstream.handler = in_turn(*(completion(text) for text in "abcd"))
+    first = post(service, RESPONSES, input=LONG).json()
+    second = post(service, RESPONSES, input=LONG, previous_response_id=first["id"]).json()
+    third = post(service, RESPONSES, input=LONG, previous_response_id=second["id"])
+
+    fourth = post(service, RESPONSES, input="?", previous_response_id=third.json()["id"])
+
+    assert third.status_code == 200
+    assert refused(fourth) == BEFORE
+    assert "20000 bytes" in fourth.json()["error"]["message"]
+
+
+def test_instructions_of_earlier_requests_are_not_part_of_a_conversation(limited):
+    service, upstream = limited
+    upstream.handler = completion()
+    previous = None
+    answers = []
+
+    for _ in range(12):
+        answers.append(post(service, RESPONSES, instructions=LONG, previous_response_id=previous))
+        previous = answers[-1].json().get("id")
+        if previous is None:
+            break
+
+    assert len(answers) > 5
+    assert refused(answers[-1]) == BEFORE  # but to read them must come to an end
+
+
+def test_a_conversation_of_more_turns_than_are_read_is_refused(scripted):
+    service, upstream = scripted
+    first = post(service, RESPONSES, input="first").json()["id"]
+    previous = _go_on(service, first, turns=199)
+
+    whole = post(service, RESPONSES, previous_response_id=previous)
+    sent = asked_of(upstream)[-1].json["messages"]
+    more = post(service, RESPONSES, previous_response_id=whole.json()["id"])
+
+    assert sent[0]["content"] == "first"
+    assert refused(more) == BEFORE
+    assert "more than 200 turns" in more.json()["error"]["message"]
+
+
+def test_items_that_are_too_large_together_cannot_be_referred_to(limited):
+    service, upstream = limited
+    upstream.handler = completion(LONG)
+    items = [post(service, RESPONSES).json()["output"][0]["id"] for _ in range(3)]
+
+    two, three, thrice = (
+        post(service, RESPONSES, input=[{"type": "item_reference", "id": name} for name in names] + PING)
+        for names in (items[:2], items, items[:1] * 3)
+    )
+
+    assert two.status_code == 200
+    assert [refused(three), refused(thrice)] == [REFERRED] * 2
+    assert "20000 bytes" in three.json()["error"]["message"]
+
+
+def test_items_of_too_many_responses_cannot_be_referred_to(scripted):
+    service, upstream = scripted
+    references = [{"type": "item_reference", "id": f"msg_{number:032x}00"} for number in range(201)]
+
+    response = post(service, RESPONSES, input=[*references, *PING])
+
+    assert refused(response) == REFERRED
+    assert "more than 200 responses" in response.json()["error"]["message"]
     assert asked_of(upstream) == []
