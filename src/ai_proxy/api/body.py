@@ -46,7 +46,7 @@ def parse_ask(body: Any) -> AskRequest:
         raise BadRequest(message)
     unknown = next((name for name in body if name not in AskRequest.model_fields), None)
     if unknown is not None:  # found here, because Pydantic would make an error of each, however many there are
-        raise invalid([unknown], "Extra inputs are not permitted")
+        raise invalid([unknown], "there is no such field")
     try:
         return AskRequest.model_validate(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Errors as clients see them: one shape, the one that OpenAI's SDK understands."""
+"""Errors as clients see them, in two shapes: below /v1/messages as Anthropic's SDK reads them, else as OpenAI's."""
 
 import math
 from http import HTTPStatus
@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from ai_proxy.api.body import invalid
 from ai_proxy.core.exceptions import (
@@ -29,7 +30,7 @@ _CLOSING = (RequestTimeout, BodyTooLarge)
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
-    """The body of an error, as `schemas/error.py` describes it."""
+    """The body of an error, as OpenAI's clients know it. `schemas/error.py` describes both."""
     return {
         "error": {
             "message": error.message,
@@ -57,7 +58,7 @@ def anthropic_envelope(error: GatewayError) -> dict[str, Any]:
 
 def render(error: GatewayError, path: str = "") -> Response:
     """An error as the response to a request for `path`, which says whose clients use it."""
-    if path.startswith("/v1/messages"):
+    if path.startswith(("/v1/messages", "/v1/v1/messages")):
         body, status = anthropic_envelope(error), _anthropic_status(error)
     else:
         body, status = envelope(error), error.status
@@ -123,6 +124,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     response = await on_gateway_error(request, _framework_error(error, request))
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = _allowed(request)
     return response
 
 
@@ -145,10 +148,34 @@ def install(app: FastAPI) -> None:
 def _framework_error(error: HTTPException, request: Request) -> GatewayError:
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return NotFound("There is nothing at this path: /docs lists what there is.")
+            return NotFound(f"There is nothing at this path: {_right_path(request.scope['path'])}.")
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return MethodNotAllowed(f"This path does not take {request.method}: the header Allow says what it does.")
+            return MethodNotAllowed(f"This path does not take {request.method}, only {_allowed(request)}.")
         case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return BadRequest(str(error.detail))
         case _:
             return GatewayError(str(error.detail))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes with this path: the framework knows those of the first. GET stands for HEAD too."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    methods = {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(methods - {"HEAD"}))
+
+
+def _right_path(path: str) -> str:
+    """Where to look instead. The base URL is what clients have wrong most."""
+    if path.startswith("/v1/v1/"):
+        return "the base URL of Anthropic's clients has no /v1, that of OpenAI's has one"
+    if path.startswith(_BELOW_V1):
+        return "the base URL needs /v1"
+    return "/docs lists what there is"
+
+
+_BELOW_V1 = ("/chat/completions", "/completions", "/responses", "/models", "/messages", "/embeddings", "/moderations")

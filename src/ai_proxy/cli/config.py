@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ai_proxy.core.checks import variables_of_providers
 from ai_proxy.core.config import Settings, load_settings
 from ai_proxy.core.exceptions import GatewayError
 from ai_proxy.core.shown import shown
@@ -25,11 +26,15 @@ def check() -> None:
     settings = load_settings()
     _build(settings)
     sources = Sources(Settings, settings.config)
-    for ignored in sources.strangers():
+    for ignored in (*sources.strangers(), *sources.near_misses(variables_of_providers(settings.providers))):
         typer.echo(f"ai-proxy: {ignored} (ignored)", err=True)
     typer.echo(f"file:      {sources.file.path if sources.file else '(none)'}")
     typer.echo(f"providers: {', '.join(settings.resolved_providers())}")
     typer.echo(f"models:    {', '.join(settings.models) or '(those of the providers)'}")
+    if settings.uses_mock and not settings.mock_mode:
+        from ai_proxy.services.setup import mock_mode  # noqa: PLC0415 - as in `explain`
+
+        typer.echo(mock_mode(settings))
     typer.echo("The settings are in order.")
 
 

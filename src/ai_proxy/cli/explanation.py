@@ -13,6 +13,7 @@ from ai_proxy.providers.http import Http
 
 _TRANSLATED = ("chat", "responses", "messages")
 _PASSED_ON = ("completions", "embeddings", "moderations")
+_UNLESS_LISTED = " (unless a provider's own list has it: lists are not read here)"
 
 
 async def explain(settings: Settings, model: str | None) -> dict[str, Any]:
@@ -29,7 +30,7 @@ async def router(settings: Settings) -> Router:
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The same for a person."""
-    yield f"{found['model'] or '(no model)'}: {found['rule']}"
+    yield f"{found['model'] or '(no model)'}: {found['rule']}{_UNLESS_LISTED if found['unless_listed'] else ''}"
     yield (
         f"At most {found['max_attempts']} tries in {found['total_timeout']:g} s; "
         f"{found['retries']} more of the same target after a refusal that will pass."
@@ -63,6 +64,7 @@ def _as_data(model: str | None, found: Found, resolved: dict[str, ResolvedProvid
         "model": model,
         "route": route.name,
         "rule": found.rule,
+        "unless_listed": found.yields_to_lists and len(resolved) > 1,  # with one provider there is nowhere else to go
         "strategy": route.strategy,
         "retries": route.retries,
         "max_attempts": route.max_attempts,

@@ -38,6 +38,22 @@ def no_circle(
             yield Problem(sources.where(["providers", name, "base_url"]), f"{provider.base_url} {what}")
 
 
+def variables_of_providers(given: Mapping[str, ProviderSettings]) -> frozenset[str]:
+    """All that may be read for a provider: the presets' usual variables, and those that tables name."""
+    usual = (
+        name
+        for preset in PRESETS.values()
+        for name in (
+            preset.key_variable,
+            preset.base_url_variable,
+            preset.api_version_variable,
+            *preset.region_variables,
+        )
+    )
+    named = (key.get_secret_value() for settings in given.values() for key in settings.api_keys)
+    return frozenset(filter(None, usual)) | {key.removeprefix("env:") for key in named if key.startswith("env:")}
+
+
 def _names_clash(models: Mapping[str, ModelSettings], sources: Sources) -> Iterator[Problem]:
     owners = {name: name for name in models}
     for name, model in models.items():

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ai_proxy.core import checks, resolved, secrets
 from ai_proxy.core.catalog import ModelSettings, ProviderSettings, TargetSettings
 from ai_proxy.core.presets import PRESETS
+from ai_proxy.core.reasons import reason_of
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, FileSource, Problem, Sources, variable_of
 from ai_proxy.core.types import Limits
@@ -251,9 +252,10 @@ def load_settings(**overrides: object) -> Settings:
 def _problem(details: ErrorDetails, overrides: dict[str, object]) -> Problem:
     first, *rest = details["loc"]
     location = (_ALIASES.get(first, first), *rest)
+    reason = reason_of(details, location, Settings)
     if location[0] in overrides:
-        return Problem(variable_of(Settings, location), _reason(details))
-    return Problem(Sources(Settings).where(location), _reason(details))
+        return Problem(variable_of(Settings, location), reason)
+    return Problem(Sources(Settings).where(location), reason)
 
 
 _ALIASES: dict[str | int, str] = {
@@ -261,12 +263,3 @@ _ALIASES: dict[str | int, str] = {
     for name, field in Settings.model_fields.items()
     if isinstance(field.validation_alias, str)
 }
-
-
-def _reason(problem: ErrorDetails) -> str:
-    """What is wrong, without the value: it may be a secret."""
-    if problem["type"] in {"too_short", "string_too_short"}:
-        return f"must have at least {problem['ctx']['min_length']} characters"
-    if problem["type"] in {"too_long", "string_too_long"}:
-        return f"must have at most {problem['ctx']['max_length']} characters"
-    return problem["msg"].removeprefix("Value error, ")

@@ -1,10 +1,12 @@
 """Secrets as they are written in settings: `env:NAME`, `file:PATH`, or the secret itself."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import SecretStr
 
+_OF_A_SHELL = re.compile(r"\$(?:[A-Z_][A-Z0-9_]*|\{[A-Za-z_]\w*\})")
 _LEAST_SHOWN = 20  # a shorter secret has no part to spare
 
 
@@ -19,6 +21,9 @@ class UnreadableSecret(Exception):
 def read(written: SecretStr, variable: Callable[[str], str | None]) -> SecretStr:
     """The secret that is meant, fit to be sent in a header. Raises `UnreadableSecret`, never with the secret in it."""
     text = written.get_secret_value()
+    if _OF_A_SHELL.fullmatch(text):
+        message = "is a variable as a shell names it: write env:NAME"
+        raise UnreadableSecret(message)
     if text.startswith("env:"):
         return _of_variable(text.removeprefix("env:"), variable)
     return sendable(_contents(Path(text.removeprefix("file:"))) if text.startswith("file:") else text)

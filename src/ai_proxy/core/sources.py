@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 DEFAULT_FILE = Path("ai-proxy.toml")
 FILE_VARIABLE = "AI_PROXY_CONFIG"
+_OF_CALLERS = frozenset({"ai_proxy_url"})  # where docs/clients.md has a caller's shell keep our address
+_NEAR = 0.8  # OPENAI_KEY is near to OPENAI_API_KEY, GOOGLE_API_KEY to none
 
 Location = Sequence[str | int]
 
@@ -75,8 +77,9 @@ class File:
     def _line(self, location: Location) -> int:
         best, depth = 1, 0
         for number, path in self._paths():
-            if depth < len(path) <= len(location) and list(path) == list(location[: len(path)]):
-                best, depth = number, len(path)
+            common = min(len(path), len(location))
+            if depth < common and list(path[:common]) == list(location[:common]):
+                best, depth = number, common
         return best
 
     def _paths(self) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -123,10 +126,16 @@ class Sources:
         prefix = str(self._settings.model_config.get("env_prefix")).lower()
         variables = [variable_of(self._settings, [field]).lower() for field in self._settings.model_fields]
         told = sorted(name for name in {**self._dotenv, **self._environment} if name.startswith(prefix))
-        strange = [name for name in told if name.partition("__")[0] not in variables]
+        strange = [name for name in told if name.partition("__")[0] not in variables and name not in _OF_CALLERS]
         return [
             Problem(name.upper(), f"there is no such setting{_nearest(name, prefix, variables)}") for name in strange
         ]
+
+    def near_misses(self, known: Collection[str]) -> list[Problem]:
+        """Lines of .env that look as if they were meant to be one of these variables."""
+        names = [name.upper() for name in sorted(self._dotenv) if name.upper() not in known]
+        near = {name: difflib.get_close_matches(name, known, n=1, cutoff=_NEAR) for name in names}
+        return [Problem(name, f"nothing reads it: is it {found[0]}?") for name, found in near.items() if found]
 
     def where(self, location: Location) -> str:
         """How to name a setting to who must change it: its variable, or its line in the file."""

@@ -1,5 +1,8 @@
 """What a start does before calls can be served: the schema, the secret, the first key, and a greeting."""
 
+import json
+import shlex
+
 import structlog
 
 from ai_proxy import __version__
@@ -13,6 +16,7 @@ from ai_proxy.storage.engine import Database, outlast_lock
 
 log = structlog.get_logger()
 
+_A_MODEL = "MODEL"
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not listened on
 
 
@@ -40,16 +44,32 @@ def greeting(settings: Settings, new_key: str | None) -> str:
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     lines = [f"AI Proxy {__version__} on {url} (API: {url}/docs)"]
     if settings.uses_mock:
-        lines.append(f"Mock mode: {_way_out(settings)} for real answers.")
+        lines.append(mock_mode(settings))
     if new_key is not None:
         lines += [f"Your API key, shown only now: {new_key}", "Try it:"]
     else:
         lines.append("Try it, with your key in AI_PROXY_API_KEY ('ai-proxy keys create NAME' makes another):")
+    question = {"question": "What is the capital of France?", **_model_to_name(settings)}
     lines.append(
         f'  curl {url}/api/ask -H "Authorization: Bearer {new_key or "$AI_PROXY_API_KEY"}"'
-        " -H 'Content-Type: application/json' -d '{\"question\": \"What is the capital of France?\"}'"
+        f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(question, ensure_ascii=False))}"
     )
+    if question.get("model") == _A_MODEL:
+        lines.append(f"with a name in place of {_A_MODEL}; AI_PROXY_DEFAULT_MODEL is the model of questions without.")
     return "\n".join(lines) + "\n"
+
+
+def mock_mode(settings: Settings) -> str:
+    """That the mock answers, and what to do about it."""
+    return f"Mock mode: {_way_out(settings)} for real answers."
+
+
+def _model_to_name(settings: Settings) -> dict[str, str]:
+    """The field that a question needs when there is no default model: the first that the settings name."""
+    first = next(iter(settings.resolved_providers().values()))
+    if settings.default_model or first.default_model:
+        return {}
+    return {"model": next(iter(settings.models), None) or next(iter(first.models or ()), _A_MODEL)}
 
 
 def _way_out(settings: Settings) -> str:

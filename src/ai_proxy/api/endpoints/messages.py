@@ -1,6 +1,10 @@
-"""POST /v1/messages and /v1/messages/count_tokens; HEAD /, by which their clients see whether anybody is there."""
+"""POST /v1/messages and /v1/messages/count_tokens; HEAD /, by which their clients see whether anybody is there.
+
+And GET /, for people with a browser.
+"""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 
 from ai_proxy.api.calls import answer
 from ai_proxy.api.direct import DirectRoute
@@ -29,3 +33,9 @@ async def count_tokens(request: Request) -> Response:
 @router.head("/", include_in_schema=False)
 async def presence(_: Request) -> Response:
     return Response()
+
+
+@router.get("/", include_in_schema=False)
+async def front_door(_: Request) -> Response:
+    """Whoever opens the address in a browser wants to know what this is."""
+    return RedirectResponse("/docs")
