@@ -75,6 +75,51 @@ def test_every_problem_is_a_line_and_the_exit_code_is_1(said):
     ]
 
 
+SLIPS = """
+[upstream]
+idle_timeout = "soon"
+conect_timeout = 1
+
+[models.slow]
+targets = "openai/x"
+[models.fast]
+hedge = true
+[models.odd.tragets]
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    [
+        (
+            SLIPS,
+            {
+                "3: upstream.idle_timeout: must be a number of seconds, as 10",
+                "4: upstream.conect_timeout: there is no such setting: is it connect_timeout?",
+                "7: models.slow.targets: must be a list",
+                "8: models.fast.targets: is missing",
+                "10: models.odd.targets: is missing",
+                "10: models.odd.tragets: there is no such setting: is it targets?",
+            },
+        ),
+        (
+            "port = 9000\n\n[ provders.openai ]\nretries = 1\n",
+            {"3: provders: there is no such setting: is it providers?"},
+        ),
+        (
+            "[providers.openai]\napi_keys = '$OPENAI_API_KEY'\n",
+            {"2: providers.openai.api_keys: is a variable as a shell names it: write env:NAME"},
+        ),
+    ],
+    ids=["many", "a table", "a key"],
+)
+def test_a_slip_in_the_file_is_told_with_its_line_and_what_to_write(said, file, lines):
+    code, text = said("check", file=file, OPENAI_API_KEY="sk-1")
+
+    assert code == 1
+    assert {line.removeprefix("ai-proxy: ai-proxy.toml:") for line in text.splitlines()} == lines
+
+
 def test_a_variable_that_is_no_setting_is_told_and_does_no_harm(said):
     code, text = said("check", AI_PROXY_PORT="1", AI_PROXY_UPSTREM__IDLE_TIMEOUT="1", AI_PROXY_SERVER__KEEP_ALIVE="9")
 

@@ -62,6 +62,14 @@ def test_without_being_installed_it_is_a_module():
     assert told.stdout == f"ai-proxy {__version__}\n"
 
 
+def test_as_a_module_it_goes_by_the_name_of_the_command():
+    command = [sys.executable, "-m", "ai_proxy", "--help"]
+
+    told = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=True)
+
+    assert "Usage: ai-proxy [OPTIONS]" in told.stdout
+
+
 def test_it_tells_its_version():
     assert said("--version") == (0, f"ai-proxy {__version__}\n")
 

@@ -4,6 +4,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -77,8 +78,8 @@ class File:
     def _line(self, location: Location) -> int:
         best, depth = 1, 0
         for number, path in self._paths():
-            common = min(len(path), len(location))
-            if depth < common and list(path[:common]) == list(location[:common]):
+            common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(path, location, strict=False))))
+            if depth < common:
                 best, depth = number, common
         return best
 
