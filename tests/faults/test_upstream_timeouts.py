@@ -1,4 +1,4 @@
-"""U5 to U8: a provider that is slow or silent. Limits here: 0.4 s to the first byte, 0.25 s of silence, 1 s in all."""
+"""U5 to U8: a provider that is slow or silent. Bounds here: 0.4 s to the first byte, 0.25 s of silence, 1 s in all."""
 
 import asyncio
 import time

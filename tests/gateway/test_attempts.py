@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ai_proxy.core.catalog import ModelSettings
-from ai_proxy.core.exceptions import (
-    BadRequest,
+from ai_proxy.core.exceptions import BadRequest, GatewayError, PoolFull
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ContentFiltered,
     ContextLengthExceeded,
-    GatewayError,
-    PoolFull,
     ProviderAuth,
     ProviderQuota,
     StreamTruncated,
@@ -28,7 +27,6 @@ from ai_proxy.core.exceptions import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ai_proxy.core.types import Limits
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway.attempts import Attempts
 from ai_proxy.gateway.course import NotOffered, Own, Runtime
@@ -75,7 +73,7 @@ class World:
     """
 
     def __init__(
-        self, models: dict, *, keys: int = 1, limits: Limits | None = None, seed: int = 1, names: Names | None = None
+        self, models: dict, *, keys: int = 1, limits: Bounds | None = None, seed: int = 1, names: Names | None = None
     ) -> None:
         providers = sorted({target.partition("/")[0] for model in models.values() for target in model["targets"]})
         self.time = Time()
@@ -83,14 +81,14 @@ class World:
         self.router = Router(
             {name: [Provider(name) for _ in range(keys)] for name in providers},
             {name: ModelSettings(**model) for name, model in models.items()},
-            limits=dict.fromkeys(providers, limits or Limits()),
+            limits=dict.fromkeys(providers, limits or Bounds()),
             names=names or Names(),
         )
         self.attempts = Attempts(self.runtime)
         self.does: dict[str, list] = {}
         self.answers: dict[str, Completion | Exception] = {}
         self.asked: list[str] = []
-        self.limits: list[Limits] = []
+        self.limits: list[Bounds] = []
         self.closed: list[str] = []
         self.log: list = []
         self.answered_by: list[str] = []
@@ -158,7 +156,7 @@ class World:
                     return
 
 
-def world(*targets: str, hedge: bool = False, keys: int = 1, limits: Limits | None = None, **options) -> World:
+def world(*targets: str, hedge: bool = False, keys: int = 1, limits: Bounds | None = None, **options) -> World:
     return World({"m": {"targets": targets, "hedge": hedge, **options}}, keys=keys, limits=limits)
 
 
@@ -206,11 +204,11 @@ TRUNCATED = StreamTruncated("a", "broke off")
 
 
 async def test_a_good_target_is_asked_once_with_its_own_limits():
-    scene = world("a/x", limits=Limits(total=50))
+    scene = world("a/x", limits=Bounds(total=50))
 
     assert await scene.complete() == "a/x"
     assert scene.noted == ["a/x: completed"]
-    assert scene.limits == [Limits(total=50)]
+    assert scene.limits == [Bounds(total=50)]
     assert scene.time.slept == []
 
 
@@ -323,13 +321,13 @@ async def test_later_calls_keep_a_retry_after_too():
 
 
 async def test_the_time_of_a_call_is_that_of_all_its_tries():
-    scene = world("a/x", "b/x", "c/x", total_timeout=100, limits=Limits(first_byte=60, idle=50, total=60))
+    scene = world("a/x", "b/x", "c/x", total_timeout=100, limits=Bounds(first_byte=60, idle=50, total=60))
     scene.does = {"a/x": [[60, TIMEOUT]], "b/x": [[39.9, TIMEOUT]], "c/x": [None]}
 
     assert await scene.complete() == "c/x"
 
-    assert scene.limits[0] == Limits(first_byte=60, idle=50, total=60)
-    assert scene.limits[1] == Limits(first_byte=40, idle=40, total=40)
+    assert scene.limits[0] == Bounds(first_byte=60, idle=50, total=60)
+    assert scene.limits[1] == Bounds(first_byte=40, idle=40, total=40)
     assert scene.limits[2].total == pytest.approx(0.1)
 
 
@@ -744,7 +742,7 @@ async def test_a_stream_that_fails_after_content_is_not_taken_over():
 
 
 async def test_signs_of_life_do_not_prolong_the_wait_for_content():
-    scene = world("a/x", "b/x", limits=Limits(first_byte=10))
+    scene = world("a/x", "b/x", limits=Bounds(first_byte=10))
     scene.does["a/x"] = [[EMPTY, *[2, EMPTY] * 100]]
 
     assert await scene.streamed() == [EMPTY, HELLO, END]

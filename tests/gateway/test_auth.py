@@ -18,7 +18,7 @@ class Keys:
     """Finds keys as the database would, and notes the questions."""
 
     def __init__(self, *keys: str) -> None:
-        self.holders = {apikeys.digest(key, SECRET): Principal(f"id of {key}", key) for key in keys}
+        self.holders = {apikeys.digest(key, SECRET): Principal(key_id=f"id of {key}", name=key) for key in keys}
         self.questions = 0
         self.away = False
         self.open = asyncio.Event()
@@ -51,7 +51,7 @@ async def refused(keyring: KeyRing, key: str | None) -> bool:
 async def test_knows_whose_key_it_is():
     keyring = ring(Keys("alice", "bob"))
 
-    assert await keyring.authenticate("bob") == Principal("id of bob", "bob")
+    assert await keyring.authenticate("bob") == Principal(key_id="id of bob", name="bob")
 
 
 async def test_asks_the_database_once_for_many_calls():
@@ -74,7 +74,7 @@ async def test_callers_who_come_at_the_same_time_share_the_question():
 
     found = await asyncio.gather(*calls)
 
-    assert set(found) == {Principal("id of alice", "alice")}
+    assert set(found) == {Principal(key_id="id of alice", name="alice")}
     assert keys.questions == 1
 
 

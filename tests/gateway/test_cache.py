@@ -2,8 +2,8 @@
 
 import pytest
 
-from ai_proxy.core.config import CacheSettings
 from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.groups import CacheSettings
 from ai_proxy.core.types import Reuse
 from ai_proxy.dialects.call import parse
 from ai_proxy.dialects.chat import Chunk, Completion

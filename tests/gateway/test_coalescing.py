@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ai_proxy.core.exceptions import UpstreamOverloaded
 from ai_proxy.core.types import Attempt, Exchange, Reuse
+from ai_proxy.core.upstream_errors import UpstreamOverloaded
 from ai_proxy.dialects.chat import Completion
 from ai_proxy.gateway.coalescing import Coalescer
 

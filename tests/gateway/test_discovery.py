@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ai_proxy.core.catalog import ModelSettings
-from ai_proxy.core.exceptions import ModelNotFound, PoolFull, UpstreamTimeout
-from ai_proxy.core.types import Limits
+from ai_proxy.core.exceptions import ModelNotFound, PoolFull
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import UpstreamTimeout
 from ai_proxy.gateway.discovery import Discovery, listing
 from ai_proxy.gateway.routing import Names, Router
 
@@ -26,7 +27,7 @@ class Provider:
     def __init__(self, *lists) -> None:
         self.lists = list(lists)
         self.asked = 0
-        self.limits: Limits | None = None
+        self.limits: Bounds | None = None
         self.left = False
 
     async def models(self, limits):

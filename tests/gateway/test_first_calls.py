@@ -7,10 +7,10 @@ from contextlib import aclosing
 import pytest
 
 from ai_proxy.core.catalog import ModelSettings
-from ai_proxy.core.config import CacheSettings
-from ai_proxy.core.exceptions import UpstreamTimeout
+from ai_proxy.core.groups import CacheSettings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import Exchange
+from ai_proxy.core.upstream_errors import UpstreamTimeout
 from ai_proxy.dialects.call import parse
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway.discovery import Discovery

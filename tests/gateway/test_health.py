@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ai_proxy.core.exceptions import (
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ProviderAuth,
     ProviderQuota,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
 from ai_proxy.dialects.chat import Chunk
 from ai_proxy.gateway.attempts import Attempts
 from ai_proxy.gateway.health import Account, Health
@@ -40,7 +40,7 @@ class Race:
         health = Health(name, Account())
         for _ in range(30):
             health.latency(stream=True).note(0.01, 0.0)
-        return Target(provider=Provider(name), model=name, limits=Limits(), health=health, label=name)
+        return Target(provider=Provider(name), model=name, limits=Bounds(), health=health, label=name)
 
     async def _open(self, target, limits):
         self.opened.append(target.label)

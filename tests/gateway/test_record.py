@@ -6,9 +6,10 @@ from contextlib import suppress
 
 import pytest
 
-from ai_proxy.core.exceptions import HistoryFull, UpstreamTimeout
+from ai_proxy.core.exceptions import HistoryFull
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Attempt, Exchange, KeptAnswer, Limits, Usage
+from ai_proxy.core.types import Attempt, Bounds, Exchange, KeptAnswer, Usage
+from ai_proxy.core.upstream_errors import UpstreamTimeout
 from ai_proxy.dialects.call import parse
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.dialects.wires import WIRES
@@ -28,7 +29,7 @@ class Provider:
     is_mock = True
 
 
-TARGET = Target(provider=Provider(), model="tiny", limits=Limits(), health=Health("x", Account()), label="fake/tiny")
+TARGET = Target(provider=Provider(), model="tiny", limits=Bounds(), health=Health("x", Account()), label="fake/tiny")
 
 
 class Recorder:

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 from structlog.testing import capture_logs
 
-from ai_proxy.core.config import RecorderSettings
 from ai_proxy.core.exceptions import DatabaseUnavailable, HistoryFull
+from ai_proxy.core.groups import RecorderSettings
 from ai_proxy.core.types import Exchange
 from ai_proxy.gateway.recorder import Recorder
 

@@ -8,8 +8,9 @@ from contextlib import aclosing
 import pytest
 from structlog.testing import capture_logs
 
-from ai_proxy.core.config import CacheSettings, read_settings
+from ai_proxy.core.config import read_settings
 from ai_proxy.core.exceptions import GatewayError, ModelNotFound
+from ai_proxy.core.groups import CacheSettings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.sources import ConfigurationError
 from ai_proxy.core.types import Exchange

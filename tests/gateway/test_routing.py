@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from ai_proxy.core.catalog import ModelSettings
-from ai_proxy.core.exceptions import BadRequest, ModelNotFound, UpstreamOverloaded
-from ai_proxy.core.types import Limits
+from ai_proxy.core.exceptions import BadRequest, ModelNotFound
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import UpstreamOverloaded
 from ai_proxy.gateway.routing import Names, Router
 
 
@@ -192,24 +193,24 @@ def test_tables_that_cannot_be_meant_are_refused(models, message):
         router(models=models)
 
 
-# Limits
+# Bounds
 
 
 def test_a_target_has_the_limits_of_its_provider_but_for_its_own():
     models = {"a": {"targets": [{"provider": "openai", "model": "x", "idle_timeout": 3}], "total_timeout": 20}}
-    routes = router(models=models, limits={"openai": Limits(1, 2, 30, 40, 5000)})
+    routes = router(models=models, limits={"openai": Bounds(1, 2, 30, 40, 5000)})
 
     (configured,) = routes.route("a").targets
     (plain,) = routes.route("openai/x").targets
 
-    assert configured.limits == Limits(connect=1, first_byte=2, idle=3, total=20, max_bytes=5000)
-    assert plain.limits == Limits(1, 2, 30, 40, 5000)
+    assert configured.limits == Bounds(connect=1, first_byte=2, idle=3, total=20, max_bytes=5000)
+    assert plain.limits == Bounds(1, 2, 30, 40, 5000)
     assert (routes.route("a").total_timeout, routes.route("openai/x").total_timeout) == (20, 40)
 
 
 def test_a_call_has_the_time_of_its_most_patient_target_unless_its_table_says_otherwise():
     targets = ["openai/x", {"provider": "openai", "model": "y", "total_timeout": 1800}]
-    routes = router(models={"a": {"targets": targets}}, limits={"openai": Limits(total=900)})
+    routes = router(models={"a": {"targets": targets}}, limits={"openai": Bounds(total=900)})
 
     route = routes.route("a")
 

@@ -7,10 +7,11 @@ from contextlib import aclosing
 import pytest
 
 from ai_proxy.core.catalog import ModelSettings
-from ai_proxy.core.config import CacheSettings
-from ai_proxy.core.exceptions import BadRequest, BadUpstreamResponse, StreamTruncated, UpstreamRejected
+from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.groups import CacheSettings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Exchange, Limits, Usage
+from ai_proxy.core.types import Bounds, Exchange, Usage
+from ai_proxy.core.upstream_errors import BadUpstreamResponse, StreamTruncated, UpstreamRejected
 from ai_proxy.dialects.call import parse
 from ai_proxy.dialects.chat import Completion
 from ai_proxy.dialects.wires import WIRES
@@ -129,7 +130,7 @@ class Rows:
 
 def target(provider: Provider) -> Target:
     return Target(
-        provider=provider, model="tiny", limits=Limits(), health=Health("fake/tiny", Account()), label="fake/tiny"
+        provider=provider, model="tiny", limits=Bounds(), health=Health("fake/tiny", Account()), label="fake/tiny"
     )
 
 
@@ -153,11 +154,11 @@ def exchange(asked=None) -> Exchange:
 
 
 async def complete(provider: Provider, asked) -> Completion:
-    return await translation.complete(asked, target(provider), Limits(), exchange())
+    return await translation.complete(asked, target(provider), Bounds(), exchange())
 
 
 async def events_of(provider: Provider, asked) -> list:
-    async with aclosing(translation.stream(asked, target(provider), Limits(), exchange())) as chunks:
+    async with aclosing(translation.stream(asked, target(provider), Bounds(), exchange())) as chunks:
         return [chunk async for chunk in chunks]
 
 
@@ -186,7 +187,7 @@ async def sent_by(gateway: Gateway, asked) -> list[bytes]:
 @FORMATS
 async def test_a_provider_that_speaks_the_format_gets_the_call_as_it_is(dialect):
     provider = Provider("fake", dialect, answer=NATIVE[dialect])
-    asked, limits = call(dialect), Limits(total=7)
+    asked, limits = call(dialect), Bounds(total=7)
 
     completion = await translation.complete(asked, target(provider), limits, exchange())
 
@@ -291,7 +292,7 @@ async def test_the_finish_is_not_told_before_all_content_is(dialect):
 async def test_who_leaves_early_ends_the_providers_stream(dialect):
     provider = Provider()
 
-    async with aclosing(translation.stream(call(dialect, stream=True), target(provider), Limits(), exchange())) as it:
+    async with aclosing(translation.stream(call(dialect, stream=True), target(provider), Bounds(), exchange())) as it:
         await anext(it)
         left_open = provider.closed
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from ai_proxy.core import resolved
-from ai_proxy.core.exceptions import (
-    BadRequest,
+from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.types import Bounds, Usage
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ProviderAuth,
     ProviderQuota,
@@ -20,7 +21,6 @@ from ai_proxy.core.exceptions import (
     UpstreamRateLimited,
     UpstreamRejected,
 )
-from ai_proxy.core.types import Limits, Usage
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
@@ -46,7 +46,7 @@ def recorded(name: str) -> bytes:
 @asynccontextmanager
 async def provider_at(upstream: Upstream) -> AsyncIterator[Anthropic]:
     settings = msgspec.structs.replace(
-        resolved.mock(resolved.Defaults(Limits(), max_connections=4)),
+        resolved.mock(resolved.Defaults(Bounds(), max_connections=4)),
         name="anthropic",
         base_url=upstream.url,
         key_header="x-api-key",
@@ -59,12 +59,12 @@ async def provider_at(upstream: Upstream) -> AsyncIterator[Anthropic]:
 
 async def completed(upstream: Upstream, call: Call) -> Completion:
     async with provider_at(upstream) as provider:
-        return await provider.complete(call, "claude-haiku-4-5", Limits())
+        return await provider.complete(call, "claude-haiku-4-5", Bounds())
 
 
-async def chunks_of(upstream: Upstream, call: Call, limits: Limits | None = None) -> list[Chunk]:
+async def chunks_of(upstream: Upstream, call: Call, limits: Bounds | None = None) -> list[Chunk]:
     async with provider_at(upstream) as provider:
-        return [chunk async for chunk in provider.stream(call, "claude-haiku-4-5", limits or Limits())]
+        return [chunk async for chunk in provider.stream(call, "claude-haiku-4-5", limits or Bounds())]
 
 
 async def test_a_chat_call_is_answered_by_translation():
@@ -279,7 +279,7 @@ async def test_its_models_are_listed_page_by_page():
         upstream.handler = pages
 
         async with provider_at(upstream) as provider:
-            models = await provider.models(Limits())
+            models = await provider.models(Bounds())
 
     assert models == ["claude-opus-5", "claude-haiku-4-5-20251001", "claude-opus-4-5-20251101"]
     assert paths == ["/v1/models?limit=1000", "/v1/models?limit=1000&after_id=claude-haiku-4-5-20251001"]
@@ -292,4 +292,4 @@ async def test_models_that_cannot_be_listed_are_an_error():
 
         async with provider_at(upstream) as provider:
             with pytest.raises(ProviderAuth):
-                await provider.models(Limits())
+                await provider.models(Bounds())

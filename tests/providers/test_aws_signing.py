@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from yarl import URL
 
-from ai_proxy.core.exceptions import ProviderAuth
 from ai_proxy.core.sources import ConfigurationError
+from ai_proxy.core.upstream_errors import ProviderAuth
 from ai_proxy.providers.aws_signing import Chain, Credentials, Request, Signer, signature
 
 HOST = "https://bedrock-runtime.eu-central-1.amazonaws.com"

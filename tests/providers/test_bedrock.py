@@ -14,8 +14,10 @@ import pytest
 from yarl import URL
 
 from ai_proxy.core import resolved
-from ai_proxy.core.exceptions import (
-    BadRequest,
+from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.sources import ConfigurationError
+from ai_proxy.core.types import Bounds, Usage
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ProviderAuth,
     StreamTruncated,
@@ -24,8 +26,6 @@ from ai_proxy.core.exceptions import (
     UpstreamRejected,
     UpstreamTimeout,
 )
-from ai_proxy.core.sources import ConfigurationError
-from ai_proxy.core.types import Limits, Usage
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.providers.aws_signing import Credentials, Request, signature
@@ -100,7 +100,7 @@ class Listing(Upstream):
 @asynccontextmanager
 async def provider_at(upstream: Upstream, keys: Keys | None = None) -> AsyncIterator[Bedrock]:
     settings = msgspec.structs.replace(
-        resolved.mock(resolved.Defaults(Limits(), max_connections=4)),
+        resolved.mock(resolved.Defaults(Bounds(), max_connections=4)),
         name="bedrock",
         base_url=f"http://127.0.0.1:{upstream.port}",
         region="eu-central-1",
@@ -112,13 +112,13 @@ async def provider_at(upstream: Upstream, keys: Keys | None = None) -> AsyncIter
 
 async def completed(upstream: Upstream, keys: Keys | None = None, model: str = MODEL) -> Completion:
     async with provider_at(upstream, keys) as provider:
-        return await provider.complete(CALL, model, Limits())
+        return await provider.complete(CALL, model, Bounds())
 
 
 async def streamed(upstream: Upstream, seen: list[Chunk] | None = None) -> list[Chunk]:
     chunks = [] if seen is None else seen
     async with provider_at(upstream) as provider:
-        async for chunk in provider.stream(CALL, MODEL, Limits()):
+        async for chunk in provider.stream(CALL, MODEL, Bounds()):
             chunks.append(chunk)
     return chunks
 
@@ -311,7 +311,7 @@ async def test_what_cannot_be_said_never_leaves_the_house():
     with Upstream() as upstream:
         async with provider_at(upstream) as provider:
             with pytest.raises(BadRequest):
-                await provider.complete(refused, MODEL, Limits())
+                await provider.complete(refused, MODEL, Bounds())
 
         assert upstream.accepted == 0
 
@@ -342,8 +342,8 @@ async def test_a_clock_that_is_wrong_is_corrected_by_that_of_the_other_side(hour
             status(200, recorded("answer.json")),
         )
         async with provider_at(upstream, Keys()) as provider:
-            await provider.complete(CALL, MODEL, Limits())
-            await provider.complete(CALL, MODEL, Limits())
+            await provider.complete(CALL, MODEL, Bounds())
+            await provider.complete(CALL, MODEL, Bounds())
 
     first, *later = upstream.connections
     assert abs(signed_at(first) - there) > timedelta(minutes=50)
@@ -424,13 +424,13 @@ async def test_credentials_that_do_not_come_are_waited_for_only_so_long():
     with Upstream() as upstream:
         async with provider_at(upstream, stalled) as provider:
             with pytest.raises(UpstreamTimeout):
-                await provider.complete(CALL, MODEL, Limits(first_byte=0.1))
+                await provider.complete(CALL, MODEL, Bounds(first_byte=0.1))
 
         assert upstream.accepted == 0
 
 
 async def test_signing_needs_a_region():
-    settings = resolved.mock(resolved.Defaults(Limits(), max_connections=4))
+    settings = resolved.mock(resolved.Defaults(Bounds(), max_connections=4))
     async with Http() as http:
         channel = http.channel("bedrock", max_connections=4, pool_timeout=1)
 
@@ -453,7 +453,7 @@ async def test_models_and_inference_profiles_are_listed_page_by_page():
     with Listing() as upstream:
         upstream.handler = listing
         async with provider_at(upstream, Keys()) as provider:
-            names = await provider.models(Limits())
+            names = await provider.models(Bounds())
 
     assert names == [
         "amazon.nova-micro-v1:0",
@@ -473,4 +473,4 @@ async def test_a_list_that_is_none_is_an_error(handler, kind):
         upstream.handler = handler
         async with provider_at(upstream) as provider:
             with pytest.raises(kind):
-                await provider.models(Limits())
+                await provider.models(Bounds())

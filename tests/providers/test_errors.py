@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_proxy.core.exceptions import (
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ContentFiltered,
     ContextLengthExceeded,

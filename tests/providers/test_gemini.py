@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from ai_proxy.core import resolved
-from ai_proxy.core.exceptions import (
-    BadRequest,
+from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.types import Bounds, Usage
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ContentFiltered,
     ProviderAuth,
@@ -20,7 +21,6 @@ from ai_proxy.core.exceptions import (
     UpstreamRateLimited,
     UpstreamRejected,
 )
-from ai_proxy.core.types import Limits, Usage
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
@@ -58,7 +58,7 @@ class Listing(Upstream):
 @asynccontextmanager
 async def provider_at(upstream: Upstream) -> AsyncIterator[Gemini]:
     settings = msgspec.structs.replace(
-        resolved.mock(resolved.Defaults(Limits(), max_connections=4)),
+        resolved.mock(resolved.Defaults(Bounds(), max_connections=4)),
         name="gemini",
         base_url=upstream.url,
         key_header="x-goog-api-key",
@@ -69,13 +69,13 @@ async def provider_at(upstream: Upstream) -> AsyncIterator[Gemini]:
 
 async def completed(upstream: Upstream, call: Call = CALL, model: str = MODEL) -> Completion:
     async with provider_at(upstream) as provider:
-        return await provider.complete(call, model, Limits())
+        return await provider.complete(call, model, Bounds())
 
 
 async def streamed(upstream: Upstream, seen: list[Chunk] | None = None) -> list[Chunk]:
     chunks = [] if seen is None else seen
     async with provider_at(upstream) as provider:
-        async for chunk in provider.stream(CALL, MODEL, Limits()):
+        async for chunk in provider.stream(CALL, MODEL, Bounds()):
             chunks.append(chunk)
     return chunks
 
@@ -249,7 +249,7 @@ async def test_models_that_can_chat_are_listed_page_by_page():
     with Listing() as upstream:
         upstream.handler = listing
         async with provider_at(upstream) as provider:
-            names = await provider.models(Limits())
+            names = await provider.models(Bounds())
 
     assert names == ["gemini-3.5-flash", "gemini-3.1-pro-preview"]
     assert upstream.connections[0].head.startswith("GET /v1/models?pageSize=1000 ")
@@ -265,4 +265,4 @@ async def test_a_list_that_is_none_is_an_error(handler, kind):
         upstream.handler = handler
         async with provider_at(upstream) as provider:
             with pytest.raises(kind):
-                await provider.models(Limits())
+                await provider.models(Bounds())

@@ -11,9 +11,10 @@ from yarl import URL
 
 from ai_proxy.core.config import read_settings
 from ai_proxy.core.deadline import Deadline, Expired
-from ai_proxy.core.exceptions import PoolFull, StreamTruncated, UpstreamRateLimited, UpstreamTimeout
+from ai_proxy.core.exceptions import PoolFull
 from ai_proxy.core.resolved import ResolvedProvider
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import StreamTruncated, UpstreamRateLimited, UpstreamTimeout
 from ai_proxy.dialects.call import of
 from ai_proxy.providers.http import Channel, Http
 from ai_proxy.providers.openai import OpenAI
@@ -33,7 +34,7 @@ async def channel():
         yield http.channel("up", max_connections=1, pool_timeout=0.1)
 
 
-async def read_slowly(limits: Limits, url: URL) -> None:
+async def read_slowly(limits: Bounds, url: URL) -> None:
     """Take an answer more slowly than it comes."""
     async with channel() as up, up.request("POST", url, {}, limits, b"{}") as reply:
         while await reply.block():
@@ -46,7 +47,7 @@ async def test_the_total_limit_holds_even_if_there_is_always_something_to_read()
         began = time.monotonic()
 
         with pytest.raises(UpstreamTimeout) as caught:
-            await read_slowly(Limits(total=0.5), URL(upstream.url))
+            await read_slowly(Bounds(total=0.5), URL(upstream.url))
 
     assert caught.value.code == "upstream_timeout_total"
     assert time.monotonic() - began < 3
@@ -66,7 +67,7 @@ async def test_a_refusal_whose_words_do_not_come_is_passed_on_without_them():
             provider = OpenAI(provider_at(upstream.url), "k", up)
             call = of("chat", {"messages": [{"role": "user", "content": "ping"}]}, question="ping")
             with pytest.raises(UpstreamRateLimited) as caught:
-                await provider.complete(call, "m", Limits())
+                await provider.complete(call, "m", Bounds())
 
     assert caught.value.retry_after == 7
     assert time.monotonic() - began < 10  # the limit of silence is a minute
@@ -94,7 +95,7 @@ async def test_a_provider_whose_slots_are_taken_leaves_the_others_theirs():
 
 
 async def read(up: Channel, url: str) -> bytes:
-    async with up.request("POST", URL(url), {}, Limits(), b"{}") as reply:
+    async with up.request("POST", URL(url), {}, Bounds(), b"{}") as reply:
         return await reply.read()
 
 
@@ -126,7 +127,7 @@ async def streamed(url: str, dialect: str, **body) -> list:
     async with channel() as up:
         provider = OpenAI(msgspec.structs.replace(provider_at(url), dialects=frozenset({dialect})), "k", up)
         call = of(dialect, {"stream": True, **body}, question="ping")
-        return [chunk async for chunk in provider.stream(call, "m", Limits(idle=0.5))]
+        return [chunk async for chunk in provider.stream(call, "m", Bounds(idle=0.5))]
 
 
 async def test_the_last_event_of_a_response_ends_the_stream_even_if_the_connection_stays_open():

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ai_proxy.core.config import MockSettings
-from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamRateLimited, UpstreamRejected
-from ai_proxy.core.types import Limits, Usage
+from ai_proxy.core.groups import MockSettings
+from ai_proxy.core.types import Bounds, Usage
+from ai_proxy.core.upstream_errors import BadUpstreamResponse, StreamTruncated, UpstreamRateLimited, UpstreamRejected
 from ai_proxy.dialects import call
 from ai_proxy.providers.mock import Mock
 from tests.outcome import (
@@ -138,11 +138,11 @@ def parsed(dialect="chat", **body):
 
 
 async def completed(made, model="mock"):
-    return await MOCK.complete(made, model, Limits())
+    return await MOCK.complete(made, model, Bounds())
 
 
 async def chunks_of(made, model="mock"):
-    return [chunk async for chunk in MOCK.stream(made, model, Limits())]
+    return [chunk async for chunk in MOCK.stream(made, model, Bounds())]
 
 
 @pytest.mark.anyio
@@ -179,7 +179,7 @@ async def test_a_cut_stream_of_a_tool_call_breaks_off_in_its_arguments():
     parameters = {"properties": {"a": {"minLength": 200}}, "required": ["a"]}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
 
-    stream = MOCK.stream(parsed(**PING, tools=[tool], tool_choice="required"), "mock/cut", Limits())
+    stream = MOCK.stream(parsed(**PING, tools=[tool], tool_choice="required"), "mock/cut", Bounds())
     role, start, *_ = [await anext(stream) for _ in range(10)]
 
     assert (role.content, start.content) == (False, True)
@@ -246,4 +246,4 @@ async def test_a_stream_that_cannot_be_answered_is_refused_before_it_begins():
 
 @pytest.mark.anyio
 async def test_lists_its_one_model_and_no_way_to_fail():
-    assert await MOCK.models(Limits()) == [MOCK.default_model]
+    assert await MOCK.models(Bounds()) == [MOCK.default_model]

@@ -110,7 +110,9 @@ async def test_a_table_may_be_made_anew_while_rows_refer_to_it(database):
         await schema.upgrade(database)
         async with database.writing() as connection:
             await connection.execute(text("create table child (id integer, key_id references api_keys)"))
-            await connection.execute(text("insert into api_keys values ('key', '', '', '', 0, null)"))
+            await connection.execute(
+                text("insert into api_keys (id, name, digest, hint, created_at) values ('key', '', '', '', 0)")
+            )
             await connection.execute(text("insert into child values (1, 'key')"))
 
         async with database.migrating() as connection:

@@ -8,9 +8,9 @@ import msgspec
 from fastapi import Request
 from pydantic import ValidationError
 
-from ai_proxy.core.config import ServerSettings
 from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, ClientGone, RequestTimeout, UnsupportedMediaType
+from ai_proxy.core.groups import ServerSettings
 from ai_proxy.schemas.ask import AskRequest
 
 

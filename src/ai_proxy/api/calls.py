@@ -44,7 +44,7 @@ async def open_call(request: Request, dialect: Dialect) -> tuple[Exchange, Call]
     body = await read_body(request, state_of(request)["server"])
     call = parse(dialect, body, _headers(request))
     exchange = new_exchange(request, principal, call.question, started=started)
-    exchange.model = call.model or ""
+    exchange.model = exchange.asked_model = call.model or ""
     exchange.dialect = dialect
     exchange.stream = call.stream
     exchange.request = body
@@ -78,6 +78,9 @@ def new_exchange(request: Request, principal: Principal, question: str, *, start
     exchange = Exchange(
         id=uuid7(),
         key_id=principal.key_id,
+        user_id=principal.user_id,
+        project_id=principal.project_id,
+        principal=principal,
         question=question,
         model="",
         conversation_id=None,

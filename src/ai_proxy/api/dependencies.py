@@ -4,7 +4,9 @@ from typing import Annotated, TypedDict
 
 from fastapi import Depends, Request
 
-from ai_proxy.core.config import ServerSettings
+from ai_proxy.api.permissions import PERMISSIONS, Permission
+from ai_proxy.core.exceptions import PermissionDenied
+from ai_proxy.core.groups import ServerSettings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import Principal
 from ai_proxy.gateway.auth import KeyRing, key_from
@@ -31,8 +33,13 @@ def state_of(request: Request) -> State:
     return state
 
 
+def permission_of(request: Request) -> Permission:
+    """What the route of this request asks for. A route that asks for nothing is not to be had."""
+    return PERMISSIONS[request.method, request.scope["route"].path]
+
+
 async def authenticate(request: Request) -> Principal:
-    """Raises `Unauthenticated`."""
+    """Whose key it is. Raises `Unauthenticated`, or `PermissionDenied` for a key that may not do this."""
     authorization = api_key = None
     for name, value in request.scope["headers"]:
         if name == b"authorization":
@@ -42,6 +49,10 @@ async def authenticate(request: Request) -> Principal:
     keyring = state_of(request)["keyring"]
     principal = await keyring.authenticate(key_from(authorization, api_key))
     request.scope["principal"] = principal
+    permission = permission_of(request)
+    if permission.scope not in principal.scopes or principal.role not in permission.roles:
+        message = f"This API key may not do this: it needs the scope {permission.scope!r}, and a user who may."
+        raise PermissionDenied(message)
     return principal
 
 

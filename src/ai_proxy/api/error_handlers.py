@@ -12,16 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from ai_proxy.api.body import invalid
-from ai_proxy.core.exceptions import (
-    BadRequest,
-    BodyTooLarge,
-    GatewayError,
-    MethodNotAllowed,
-    NotFound,
-    RequestTimeout,
-    UpstreamOverloaded,
-)
+from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, GatewayError, MethodNotAllowed, NotFound, RequestTimeout
 from ai_proxy.core.logging import request_id
+from ai_proxy.core.upstream_errors import UpstreamOverloaded
 
 log = structlog.get_logger()
 

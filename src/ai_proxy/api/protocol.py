@@ -10,7 +10,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ai_proxy.api.disconnect import WHEN_GONE
 from ai_proxy.api.error_handlers import render
-from ai_proxy.core.config import ServerSettings
 from ai_proxy.core.exceptions import (
     BadRequest,
     BodyTooLarge,
@@ -19,6 +18,7 @@ from ai_proxy.core.exceptions import (
     RequestTimeout,
     Unavailable,
 )
+from ai_proxy.core.groups import ServerSettings
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
 from ai_proxy.core.metrics import Metrics

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ai_proxy.api.protocol import Protocol
-from ai_proxy.core.config import ServerSettings
+from ai_proxy.core.groups import ServerSettings
 
 log = structlog.get_logger()
 

@@ -54,9 +54,19 @@ class ProviderSettings(TimeoutSettings):
     region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="Amazon's region.")
 
 
+Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+
+
 class Price(_Table):
-    input: float = Field(ge=0, allow_inf_nan=False, description="Dollars for a million tokens read.")
-    output: float = Field(ge=0, allow_inf_nan=False, description="Dollars for a million tokens written.")
+    """What is unset costs what `input` or `output` does."""
+
+    input: Dollars = Field(description="Dollars for a million tokens read.")
+    output: Dollars = Field(description="Dollars for a million tokens written.")
+    cache_read: Dollars | None = Field(None, description="Of those read, the ones from the provider's cache.")
+    cache_write: Dollars | None = Field(None, description="Of those read, the ones put into the provider's cache.")
+    input_audio: Dollars | None = Field(None, description="Of those read, the ones of sounds.")
+    output_audio: Dollars | None = Field(None, description="Of those written, the ones of sounds.")
+    request: Dollars = Field(0.0, description="Dollars for each call, besides.")
 
 
 class TargetSettings(TimeoutSettings):

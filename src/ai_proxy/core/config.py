@@ -5,11 +5,9 @@ that have a usual name of their own; in the file, the fields' names. Durations a
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -21,73 +19,22 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ai_proxy.core import checks, resolved, secrets
-from ai_proxy.core.catalog import ModelSettings, ProviderSettings, TargetSettings
+from ai_proxy.core.catalog import ModelSettings, Price, ProviderSettings, TargetSettings
+from ai_proxy.core.groups import (
+    AlertSettings,
+    BudgetSettings,
+    CacheSettings,
+    MockSettings,
+    PricingSettings,
+    RecorderSettings,
+    ServerSettings,
+    SessionSettings,
+    UpstreamSettings,
+)
 from ai_proxy.core.presets import PRESETS
 from ai_proxy.core.reasons import reason_of
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, FileSource, Problem, Sources, variable_of
-from ai_proxy.core.types import Limits
-
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=1024)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MockSettings(_Group):
-    latency: float = Field(0.3, ge=0, le=600, description="Seconds before the mock answers.")
-    token_delay: float = Field(0.02, ge=0, le=60, description="Seconds between the words of a mock stream.")
-
-
-class UpstreamSettings(_Group):
-    connect_timeout: Seconds = Field(5, description="Seconds for DNS, TCP and TLS.")
-    first_byte_timeout: Seconds = Field(120, description="Seconds until the answer, or a stream's first event, begins.")
-    idle_timeout: Seconds = Field(60, description="Seconds of silence between two parts of an answer.")
-    total_timeout: Seconds = Field(600, description="Seconds for the whole answer.")
-    max_connections: int = Field(1000, ge=1, description="Calls to a provider at one time.")
-    pool_timeout: Seconds = Field(5, description="Seconds to wait for one of them to end before answering 503.")
-    max_response_bytes: Bytes = Field(32 * 2**20, description="Largest answer taken from a provider.")
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of a call to a provider that has none of its own."""
-        return Limits(
-            connect=self.connect_timeout,
-            first_byte=self.first_byte_timeout,
-            idle=self.idle_timeout,
-            total=self.total_timeout,
-            max_bytes=self.max_response_bytes,
-        )
-
-
-class CacheSettings(_Group):
-    ttl: float = Field(0, ge=0, le=31_536_000, description="Seconds that an answer is given again. 0: no answer is.")
-    max_bytes: Bytes = Field(64 * 2**20, description="Memory for answers; the longest unused go first.")
-    coalesce: bool = Field(False, description="Let equal calls at one time share one answer.")
-
-
-class RecorderSettings(_Group):
-    capacity: int = Field(10_000, ge=1, description="Calls not yet in the history; more are refused with 503.")
-    max_characters: int = Field(
-        64 * 2**20, ge=1024, description="Characters of text not yet in the history; more are refused."
-    )
-    batch: int = Field(500, ge=1, le=10_000, description="Most rows in one transaction.")
-    interval: float = Field(0.02, ge=0, le=1, description="Least seconds between two transactions.")
-    wait: Seconds = Field(5, description="Most seconds an answer waits for its row.")
-
-
-class ServerSettings(_Group):
-    max_connections: int = Field(10_000, ge=1, description="Connections of clients at one time; more are refused.")
-    header_timeout: Seconds = Field(10, description="Seconds for the headers of a request.")
-    body_timeout: Seconds = Field(30, description="Seconds for the body of a request.")
-    write_timeout: Seconds = Field(60, description="Seconds that a client may leave sent data unread.")
-    keep_alive: int = Field(75, ge=1, le=3600, description="Seconds an idle connection is kept.")
-    max_header_bytes: Bytes = Field(64 * 2**10, description="Largest request line and headers.")
-    max_body_bytes: Bytes = Field(10 * 2**20, description="Largest request body.")
-    ping_interval: Seconds = Field(15, description="Seconds of silence before a comment is sent on a stream.")
-    shutdown_timeout: int = Field(30, ge=1, le=3600, description="Seconds that running calls get at shutdown.")
 
 
 class Settings(BaseSettings):
@@ -134,8 +81,13 @@ class Settings(BaseSettings):
     recorder: RecorderSettings = RecorderSettings()
     server: ServerSettings = ServerSettings()
     cache: CacheSettings = CacheSettings()
+    pricing: PricingSettings = PricingSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    alerts: AlertSettings = AlertSettings()
+    sessions: SessionSettings = SessionSettings()
     providers: dict[str, ProviderSettings] = Field({}, description="Providers, first choice first.")
     models: dict[str, ModelSettings] = Field({}, description="Models by the names that callers use.")
+    prices: dict[str, Price] = Field({}, description="Prices by provider/model, instead of the list prices.")
 
     _providers: dict[str, ResolvedProvider] = PrivateAttr(default_factory=dict)
     _address_without_key: tuple[str, str] | None = PrivateAttr(None)

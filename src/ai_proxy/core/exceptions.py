@@ -5,23 +5,32 @@ GatewayError                        500  internal_error
 │   ├── BadRequest                  400  invalid_request
 │   │   └── PreviousResponseNotFound     previous_response_not_found
 │   ├── Unauthenticated             401  invalid_api_key
+│   │   └── NotSignedIn             401  not_signed_in
+│   ├── PermissionDenied            403  permission_denied
+│   │   ├── ModelNotAllowed         403  model_not_allowed
+│   │   └── ModelNotPriced          403  model_not_priced
 │   ├── NotFound                    404  not_found
 │   │   ├── ModelNotFound           404  model_not_found
 │   │   └── ResponseNotFound        404  response_not_found
 │   ├── MethodNotAllowed            405  method_not_allowed
 │   ├── RequestTimeout              408  request_timeout
-│   ├── IdempotencyConflict         409  idempotency_conflict
+│   ├── Conflict                    409  conflict
+│   │   └── IdempotencyConflict     409  idempotency_conflict
 │   ├── BodyTooLarge                413  body_too_large
 │   ├── UnsupportedMediaType        415  unsupported_media_type
 │   ├── IdempotencyKeyReused        422  idempotency_key_reused
+│   ├── LoginThrottled              429  login_throttled
 │   └── HeadersTooLarge             431  headers_too_large
+├── LimitExceeded                   429  (the caller's limits with us; no exchange is recorded)
+│   ├── RateLimited                 429  rate_limit_exceeded
+│   └── BudgetExceeded              429  insufficient_quota
 ├── ClientGone                      499  client_gone          (in logs and history only)
 ├── Unavailable                     503  unavailable
 │   ├── DatabaseUnavailable         503  database_unavailable
 │   ├── HistoryFull                 503  history_full
 │   ├── PoolFull                    503  pool_full
 │   └── ShuttingDown                503  server_shutdown
-└── UpstreamError                   502  upstream_error
+└── UpstreamError                   502  upstream_error       (upstream_errors.py)
     ├── UpstreamUnreachable         502  upstream_unreachable
     ├── BadUpstreamResponse         502  bad_upstream_response
     ├── StreamTruncated             502  upstream_stream_truncated
@@ -35,6 +44,7 @@ GatewayError                        500  internal_error
     └── UpstreamTimeout             504  upstream_timeout
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 Source = Literal["client", "gateway", "provider"]
@@ -82,6 +92,37 @@ class Unauthenticated(ClientError):
     kind = "authentication_error"
 
 
+class NotSignedIn(Unauthenticated):
+    """There is no session, or it has ended."""
+
+    code = "not_signed_in"
+
+
+class PermissionDenied(ClientError):
+    """It is known who asks, and that they may not."""
+
+    status = 403
+    code = "permission_denied"
+    kind = "permission_error"
+
+
+class ModelNotAllowed(PermissionDenied):
+    code = "model_not_allowed"
+    quotes = True
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"This API key may not call the model {model!r}.", param="model")
+
+
+class ModelNotPriced(PermissionDenied):
+    code = "model_not_priced"
+    quotes = True
+
+    def __init__(self, model: str) -> None:
+        message = f"Nobody knows what the model {model!r} costs, and here such models may not run."
+        super().__init__(message, param="model")
+
+
 class NotFound(ClientError):
     status = 404
     code = "not_found"
@@ -124,8 +165,14 @@ class RequestTimeout(ClientError):
     code = "request_timeout"
 
 
-class IdempotencyConflict(ClientError):
+class Conflict(ClientError):
+    """It is there already, or has changed meanwhile."""
+
     status = 409
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
     code = "idempotency_conflict"
 
 
@@ -144,9 +191,39 @@ class IdempotencyKeyReused(ClientError):
     code = "idempotency_key_reused"
 
 
+class LoginThrottled(ClientError):
+    status = 429
+    code = "login_throttled"
+    kind = "rate_limit_error"
+
+
 class HeadersTooLarge(ClientError):
     status = 431
     code = "headers_too_large"
+
+
+class LimitExceeded(GatewayError):
+    """One of the caller's own limits with us. Nobody was asked, so no exchange is recorded."""
+
+    status = 429
+    kind = "rate_limit_error"
+
+
+class RateLimited(LimitExceeded):
+    """Requests or tokens in a minute, or calls at one time. `headers` tell how much there is and when there is more."""
+
+    code = "rate_limit_exceeded"
+    should_retry = True
+
+    def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.headers = headers or {}
+
+
+class BudgetExceeded(LimitExceeded):
+    code = "insufficient_quota"
+    kind = "insufficient_quota"
+    should_retry = False
 
 
 class ClientGone(GatewayError):
@@ -189,112 +266,3 @@ class PoolFull(Unavailable):
 
 class ShuttingDown(Unavailable):
     code = "server_shutdown"
-
-
-class UpstreamError(GatewayError):
-    """A provider failed. `upstream_status` is None when it never answered.
-
-    `wait` is how many seconds the provider itself asked us to wait; `retry_after` is what the client is told, which is
-    the `usual_wait` if the provider did not say.
-    """
-
-    status = 502
-    code = "upstream_error"
-    source = "provider"
-    should_retry: ClassVar[bool | None] = True
-    usual_wait: ClassVar[float | None] = 1.0
-
-    def __init__(
-        self, provider: str, message: str, *, upstream_status: int | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(f"{provider}: {message}", retry_after=self.usual_wait if retry_after is None else retry_after)
-        self.provider = provider
-        self.upstream_status = upstream_status
-        self.wait = retry_after
-
-
-class UpstreamUnreachable(UpstreamError):
-    """`code` is upstream_dns or upstream_tls when it is known that it was that.
-
-    `connected` is False when there never was a connection, so that the provider cannot have seen the request.
-    """
-
-    code = "upstream_unreachable"
-
-    def __init__(self, provider: str, message: str, *, code: str | None = None, connected: bool = True) -> None:
-        super().__init__(provider, message)
-        self.connected = connected and code is None
-        if code is not None:
-            self.code = code
-
-
-class BadUpstreamResponse(UpstreamError):
-    code = "bad_upstream_response"
-
-
-class StreamTruncated(UpstreamError):
-    code = "upstream_stream_truncated"
-
-
-class ProviderAuth(UpstreamError):
-    code = "provider_auth"
-    should_retry = False
-    usual_wait = None
-
-
-class ProviderQuota(UpstreamError):
-    code = "provider_quota"
-    should_retry = False
-    usual_wait = None
-
-
-class UpstreamRejected(UpstreamError):
-    """The provider refused the request itself: the client sees the provider's own status."""
-
-    code = "upstream_rejected"
-    kind = "invalid_request_error"
-    quotes = True
-    should_retry = None
-    usual_wait = None
-    told_status: ClassVar[int | None] = None  # unset: the provider's
-
-    def __init__(self, provider: str, message: str, *, upstream_status: int) -> None:
-        super().__init__(provider, message, upstream_status=upstream_status)
-        self.status = self.told_status or upstream_status
-
-
-class ContextLengthExceeded(UpstreamRejected):
-    code = "context_length_exceeded"
-    told_status = 400
-
-
-class ContentFiltered(UpstreamRejected):
-    """The provider's content filter refused the request. Not its own 403: the client would doubt its own key."""
-
-    code = "content_filter"
-    told_status = 400
-
-
-class UpstreamRateLimited(UpstreamError):
-    status = 429
-    code = "upstream_rate_limited"
-    kind = "rate_limit_error"
-
-
-class UpstreamOverloaded(UpstreamError):
-    status = 503
-    code = "upstream_overloaded"
-    kind = "overloaded_error"
-    usual_wait = 5.0
-
-
-class UpstreamTimeout(UpstreamError):
-    """`code` tells which limit was hit: upstream_timeout_connect, _first_byte, _idle or _total."""
-
-    status = 504
-    code = "upstream_timeout"
-
-    def __init__(self, provider: str, message: str, *, phase: str | None = None) -> None:
-        super().__init__(provider, message)
-        if phase is not None:
-            self.code = f"upstream_timeout_{phase}"

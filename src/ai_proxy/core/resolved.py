@@ -10,7 +10,7 @@ from ai_proxy.core import addresses, secrets
 from ai_proxy.core.catalog import ProviderSettings, TimeoutSettings
 from ai_proxy.core.presets import PRESETS, UNKNOWN, Dialect, Kind, Preset
 from ai_proxy.core.sources import ConfigurationError, Problem, Sources
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # of one case, since variables' names are compared without regard to it
 _REGION = re.compile(r"[a-z0-9-]+")
@@ -37,7 +37,7 @@ class ResolvedProvider(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] | None
     dialects: frozenset[Dialect]
     max_connections: int
-    limits: Limits
+    limits: Bounds
     api_version: str | None
     region: str | None
     prefixes: tuple[str, ...]
@@ -51,7 +51,7 @@ class ResolvedProvider(msgspec.Struct, frozen=True, kw_only=True):
 class Defaults(msgspec.Struct, frozen=True):
     """What holds for every provider that does not say otherwise."""
 
-    limits: Limits
+    limits: Bounds
     max_connections: int
 
 
@@ -90,7 +90,7 @@ def address_without_key(sources: Sources) -> tuple[str, str] | None:
     return None
 
 
-def narrowed(limits: Limits, settings: TimeoutSettings) -> Limits:
+def narrowed(limits: Bounds, settings: TimeoutSettings) -> Bounds:
     """The limits, with what a provider or a target says otherwise."""
     given = {
         "connect": settings.connect_timeout,

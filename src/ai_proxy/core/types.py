@@ -5,24 +5,92 @@ from typing import Literal
 import msgspec
 
 Status = Literal["completed", "failed", "cancelled"]
+Role = Literal["admin", "member", "viewer"]
+Scope = Literal["calls", "history", "manage"]
+Period = Literal["day", "week", "month", "total"]
+
+# The user that owns what nobody else does: the first key, the operator's own, all that the command line makes.
+OPERATOR_ID = "00000000-0000-7000-8000-000000000000"
+SERVICE = "service"  # the subject of limits and budgets that hold for all calls together
 
 
-class Principal(msgspec.Struct, frozen=True):
-    """Who is calling."""
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a subject may do. The subject is `key:ID`, `user:ID`, `project:ID` or `service`; None is no limit."""
+
+    subject: str
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subject may spend in a period (UTC), in nano-dollars. `alerts` are per cent of it, in rising order."""
+
+    subject: str
+    period: Period
+    amount: int
+    alerts: tuple[int, ...] = ()
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose key is calling, and what it may do.
+
+    `models` are patterns of names, None for all. `expires_at` is in microseconds since the epoch. `limits` and
+    `budgets` are those of the key, its user, its project and the service.
+    """
 
     key_id: str
     name: str
+    user_id: str = OPERATOR_ID
+    project_id: str | None = None
+    role: Role = "member"
+    scopes: frozenset[Scope] = frozenset({"calls", "history"})
+    models: tuple[str, ...] | None = None
+    expires_at: int | None = None
+    limits: tuple[Limit, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """All whose limits and budgets this caller's calls count against."""
+        project = () if self.project_id is None else (f"project:{self.project_id}",)
+        return (f"key:{self.key_id}", f"user:{self.user_id}", *project, SERVICE)
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who administers: a person who is signed in, the holder of a key that may manage, or the command line."""
+
+    user_id: str
+    name: str
+    role: Role
+    key_id: str | None = None
+    session_id: str | None = None
+    address: str = ""
+    request_id: str = ""
+
+
+COMMAND_LINE = Actor(user_id=OPERATOR_ID, name="command line", role="admin")
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one call. `estimated` when the provider did not count them."""
+    """Tokens of one call. `estimated` when the provider did not count them.
+
+    `input_tokens` and `output_tokens` are all that were read and written; the others say how many of these were of a
+    kind with a price of its own. `cost` is what the provider itself says that the call costs, in nano-dollars.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: int | None = None
 
 
-class Limits(msgspec.Struct, frozen=True):
+class Bounds(msgspec.Struct, frozen=True):
     """Deadlines of one call to a provider, in seconds, and the largest answer taken, in bytes."""
 
     connect: float = 5.0
@@ -79,7 +147,10 @@ class Exchange(msgspec.Struct, kw_only=True):
     `created_at` is in microseconds since the epoch (UTC), `started` is a `perf_counter` reading, `waited_ms` is the
     time that passed at providers. `request` and `response` are the bodies of a /v1 call, `response_id` the name under
     which its caller can fetch the response again, if it `keeps_response`. A `cached` answer is that of another call.
-    `reuse` is None when none may be; `kept` goes into the database together with the exchange.
+    `reuse` is None when none may be; `kept` goes into the database together with the exchange. `cost` is in
+    nano-dollars, None when nobody knows the price; `price` is what it was reckoned by, as JSON.
+    `asked_model` is the name that the caller used, `model` that of who answered. One that was read
+    from the history has no `principal`.
     """
 
     id: str
@@ -108,3 +179,9 @@ class Exchange(msgspec.Struct, kw_only=True):
     response_id: str | None = None
     reuse: Reuse | None = None
     kept: KeptAnswer | None = None
+    user_id: str = OPERATOR_ID
+    project_id: str | None = None
+    cost: int | None = None
+    price: str | None = None
+    asked_model: str = ""
+    principal: Principal | None = None

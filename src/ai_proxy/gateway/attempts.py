@@ -8,15 +8,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
-from ai_proxy.core.exceptions import (
-    BadRequest,
-    GatewayError,
-    PoolFull,
-    StreamTruncated,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from ai_proxy.core.types import Attempt, Limits
+from ai_proxy.core.exceptions import BadRequest, GatewayError, PoolFull
+from ai_proxy.core.types import Attempt, Bounds
+from ai_proxy.core.upstream_errors import StreamTruncated, UpstreamError, UpstreamTimeout
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway.course import Course, NotOffered, Own, Runtime
 from ai_proxy.gateway.health import Try
@@ -25,8 +19,8 @@ from ai_proxy.gateway.targets import Route, Target
 
 log = structlog.get_logger()
 
-Ask = Callable[[Target, Limits], Awaitable[Completion]]
-Open = Callable[[Target, Limits], AsyncGenerator[Chunk, None]]
+Ask = Callable[[Target, Bounds], Awaitable[Completion]]
+Open = Callable[[Target, Bounds], AsyncGenerator[Chunk, None]]
 
 Clock = Callable[[], float]
 
@@ -91,7 +85,7 @@ class Attempts:
         tries.note(target, this, "completed")
 
 
-async def _until_content(open_stream: Open, clock: Clock, target: Target, limits: Limits) -> Opened:
+async def _until_content(open_stream: Open, clock: Clock, target: Target, limits: Bounds) -> Opened:
     """Providers bound the wait for the first byte; what comes without content does not prolong it."""
     chunks = open_stream(target, limits)
     held = []
@@ -115,7 +109,7 @@ class _Tries(Generic[T]):
     __slots__ = ("_attempts", "_clock", "_course", "_do", "_sleep")
 
     def __init__(
-        self, runtime: Runtime, course: Course, do: Callable[[Target, Limits], Awaitable[T]], attempts: list[Attempt]
+        self, runtime: Runtime, course: Course, do: Callable[[Target, Bounds], Awaitable[T]], attempts: list[Attempt]
     ) -> None:
         self._clock = runtime.clock
         self._sleep = runtime.sleep

@@ -8,13 +8,12 @@ from typing import NoReturn
 
 import msgspec
 
-from ai_proxy.core.exceptions import (
+from ai_proxy.core.exceptions import GatewayError, ModelNotFound, PoolFull
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ContentFiltered,
     ContextLengthExceeded,
-    GatewayError,
-    ModelNotFound,
-    PoolFull,
     UpstreamError,
     UpstreamOverloaded,
     UpstreamRateLimited,
@@ -22,7 +21,6 @@ from ai_proxy.core.exceptions import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ai_proxy.core.types import Limits
 from ai_proxy.dialects.chat import Completion
 from ai_proxy.gateway.health import Health
 from ai_proxy.gateway.targets import Route, Target
@@ -120,13 +118,13 @@ class Course:
                     return self._counted(target)
         return None
 
-    def limits(self, target: Target) -> Limits:
+    def limits(self, target: Target) -> Bounds:
         """Those of the target, cut to the time that is left."""
         limits = target.limits
         left = max(self._end - self._runtime.clock(), _LEAST)
         if limits.total <= left + _LEAST:  # a first try's always fit
             return limits
-        return Limits(
+        return Bounds(
             connect=min(limits.connect, left),
             first_byte=min(limits.first_byte, left),
             idle=min(limits.idle, left),

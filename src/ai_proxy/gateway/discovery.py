@@ -7,13 +7,13 @@ from typing import Self
 import structlog
 
 from ai_proxy.core.exceptions import GatewayError
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
 from ai_proxy.gateway.routing import Router
 from ai_proxy.providers.base import Provider
 
 log = structlog.get_logger()
 
-_LIMITS = Limits(first_byte=10.0, idle=10.0, total=20.0)
+_LIMITS = Bounds(first_byte=10.0, idle=10.0, total=20.0)
 _PATIENCE = 3.0  # seconds
 _MOST = 10_000  # models of one provider that are kept
 

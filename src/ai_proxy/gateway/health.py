@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import structlog
 
-from ai_proxy.core.exceptions import (
+from ai_proxy.core.upstream_errors import (
     ProviderAuth,
     ProviderQuota,
     UpstreamError,

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import cast
 
-from ai_proxy.core.config import CacheSettings
+from ai_proxy.core.groups import CacheSettings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Attempt, Exchange, Limits, Reuse, Turn
+from ai_proxy.core.types import Attempt, Bounds, Exchange, Reuse, Turn
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway import translation
@@ -85,7 +85,7 @@ class Gateway:
     async def _ask(self, exchange: Exchange, call: Call, attempts: list[Attempt]) -> tuple[Target, Completion]:
         route = self._router.route(call.model)
 
-        async def ask(target: Target, limits: Limits) -> Completion:
+        async def ask(target: Target, limits: Bounds) -> Completion:
             return await translation.complete(call, target, limits, exchange)
 
         began = time.perf_counter()
@@ -117,7 +117,7 @@ class Gateway:
         exchange, call = record.exchange, record.call
         route = self._router.route(call.model)
 
-        def open_stream(target: Target, limits: Limits) -> AsyncGenerator[Chunk, None]:
+        def open_stream(target: Target, limits: Bounds) -> AsyncGenerator[Chunk, None]:
             return translation.stream(call, target, limits, exchange)
 
         began = time.perf_counter()

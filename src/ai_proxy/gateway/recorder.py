@@ -12,8 +12,8 @@ from typing import Self
 
 import structlog
 
-from ai_proxy.core.config import RecorderSettings
 from ai_proxy.core.exceptions import DatabaseUnavailable, HistoryFull
+from ai_proxy.core.groups import RecorderSettings
 from ai_proxy.core.types import Exchange
 
 log = structlog.get_logger()

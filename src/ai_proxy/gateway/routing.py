@@ -8,7 +8,7 @@ import msgspec
 
 from ai_proxy.core.catalog import ModelSettings
 from ai_proxy.core.exceptions import BadRequest, ModelNotFound
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
 from ai_proxy.gateway.prices import list_price
 from ai_proxy.gateway.targets import Route, Target, Workshop
 from ai_proxy.providers.base import Provider
@@ -58,7 +58,7 @@ class Router:
         providers: Mapping[str, Sequence[Provider]],
         models: Mapping[str, ModelSettings],
         *,
-        limits: Mapping[str, Limits],
+        limits: Mapping[str, Bounds],
         names: Names,
         list_price: Callable[[str, str], float | None] = list_price,
     ) -> None:

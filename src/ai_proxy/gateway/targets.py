@@ -6,7 +6,8 @@ from random import Random
 import msgspec
 
 from ai_proxy.core.catalog import ModelSettings, Strategy, TargetSettings
-from ai_proxy.core.types import Limits
+from ai_proxy.core.resolved import narrowed
+from ai_proxy.core.types import Bounds
 from ai_proxy.gateway.health import Account, Health
 from ai_proxy.gateway.prices import blended
 from ai_proxy.providers.base import Provider
@@ -17,7 +18,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     provider: Provider
     model: str
-    limits: Limits
+    limits: Bounds
     health: Health
     label: str
     weight: float = 1.0
@@ -70,7 +71,7 @@ class Workshop:
     def __init__(
         self,
         providers: Mapping[str, Sequence[Provider]],
-        limits: Mapping[str, Limits],
+        limits: Mapping[str, Bounds],
         lookup: Callable[[str], Route],
         list_price: Callable[[str, str], float | None],
     ) -> None:
@@ -117,7 +118,7 @@ class Workshop:
         return self._group(target.provider, target.model, limits, weight=weight, price=price)
 
     def _group(
-        self, provider: str, model: str, limits: Limits, *, weight: float = 1.0, price: float | None = None
+        self, provider: str, model: str, limits: Bounds, *, weight: float = 1.0, price: float | None = None
     ) -> tuple[Target, ...]:
         health = self._health.get((provider, model)) or self._unknown(provider, model)
         return tuple(
@@ -131,23 +132,17 @@ class Workshop:
         return tuple(Health(label, account) for label, account in zip(labels, accounts, strict=True))
 
 
-_LIMITS = Limits()
+_LIMITS = Bounds()
 
 
 def _from_one(things: Sequence[object]) -> range:
     return range(1, len(things) + 1)
 
 
-def _narrowed(limits: Limits, target: TargetSettings, most: float | None) -> Limits:
-    """A provider's limits, but for those that the target sets itself. No try lasts longer than the call."""
-    total = target.total_timeout or limits.total
-    return Limits(
-        connect=target.connect_timeout or limits.connect,
-        first_byte=target.first_byte_timeout or limits.first_byte,
-        idle=target.idle_timeout or limits.idle,
-        total=total if most is None else min(total, most),
-        max_bytes=limits.max_bytes,
-    )
+def _narrowed(bounds: Bounds, target: TargetSettings, most: float | None) -> Bounds:
+    """A provider's, but for those that the target sets itself. No try lasts longer than the call."""
+    bounds = narrowed(bounds, target)
+    return bounds if most is None else msgspec.structs.replace(bounds, total=min(bounds.total, most))
 
 
 _UNKNOWN = float("inf")  # a price

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from ai_proxy.core.exceptions import BadUpstreamResponse
-from ai_proxy.core.types import Exchange, Limits
+from ai_proxy.core.types import Bounds, Exchange
+from ai_proxy.core.upstream_errors import BadUpstreamResponse
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects import (
     messages,
@@ -49,7 +49,7 @@ _FORMS: dict[Dialect, _Form] = {
 }
 
 
-async def complete(call: Call, target: Target, limits: Limits, exchange: Exchange) -> Completion:
+async def complete(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> Completion:
     """The answer in the caller's format. Raises `UpstreamError`, or `BadRequest` for what cannot be translated."""
     provider = target.provider
     if call.dialect in provider.dialects:
@@ -68,7 +68,7 @@ async def complete(call: Call, target: Target, limits: Limits, exchange: Exchang
     return msgspec.structs.replace(completion, body=msgspec.json.encode(answer))
 
 
-def stream(call: Call, target: Target, limits: Limits, exchange: Exchange) -> AsyncGenerator[Chunk, None]:
+def stream(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> AsyncGenerator[Chunk, None]:
     """The events of the answer in the caller's format. Raises as `complete` does."""
     provider = target.provider
     if call.dialect in provider.dialects:
@@ -76,7 +76,7 @@ def stream(call: Call, target: Target, limits: Limits, exchange: Exchange) -> As
     return _translated(call, target, limits, exchange)
 
 
-async def _translated(call: Call, target: Target, limits: Limits, exchange: Exchange) -> AsyncGenerator[Chunk, None]:
+async def _translated(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> AsyncGenerator[Chunk, None]:
     form = _form(call, target)
     events = form.from_chunks(
         call.body, identifier=exchange.id, model=target.model, created=exchange.created_at // 1_000_000

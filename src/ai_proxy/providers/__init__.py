@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from ai_proxy.core.config import MockSettings
+from ai_proxy.core.groups import MockSettings
 from ai_proxy.core.presets import Kind
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.providers.anthropic import Anthropic

@@ -6,7 +6,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
-from ai_proxy.core.exceptions import BadUpstreamResponse, UpstreamError
+from ai_proxy.core.upstream_errors import BadUpstreamResponse, UpstreamError
 from ai_proxy.dialects.chat import ProviderFault, read_fault
 from ai_proxy.providers.errors import rejection
 from ai_proxy.providers.http import Reply

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
-from ai_proxy.core.exceptions import StreamTruncated, UpstreamError
 from ai_proxy.core.resolved import ResolvedProvider
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import StreamTruncated, UpstreamError
 from ai_proxy.dialects.anthropic import ToChunks, to_completion, upstream_request
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault
@@ -48,7 +48,7 @@ class Anthropic:
             "user-agent": "ai-proxy",
         }
 
-    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+    async def complete(self, call: Call, model: str, limits: Bounds) -> Completion:
         """Raises `BadRequest`, too, for a chat call that cannot be translated."""
         async with self._post(call, model, limits, stream=False) as reply:
             if reply.status != GOOD:
@@ -58,7 +58,7 @@ class Anthropic:
             return self._answers.read(translated.reader(to_completion, translated.naming(model)), body)
         return self._answers.read(WIRES[call.dialect].read_answer, body)
 
-    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, call: Call, model: str, limits: Bounds) -> AsyncGenerator[Chunk, None]:
         """Raises `BadRequest`, too, for a chat call that cannot be translated."""
         read = _translation(model) if call.dialect == "chat" else _as_it_came
         async with self._post(call, model, limits, stream=True) as reply:
@@ -77,7 +77,7 @@ class Anthropic:
             if not finished:
                 raise StreamTruncated(self.name, "ended its answer without finishing it")
 
-    async def models(self, limits: Limits) -> list[str]:
+    async def models(self, limits: Bounds) -> list[str]:
         """https://platform.claude.com/docs/en/api/models/list"""
         names: list[str] = []
         after = ""
@@ -93,7 +93,7 @@ class Anthropic:
             after = f"&after_id={quote(page.last_id, safe='')}"
         return names
 
-    def _post(self, call: Call, model: str, limits: Limits, *, stream: bool) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, *, stream: bool) -> AbstractAsyncContextManager[Reply]:
         if call.dialect == "chat":
             body = msgspec.json.encode(upstream_request(call.body, model=model, stream=stream))
             return self._channel.request("POST", self._urls["/messages"], self._headers, limits, body)

@@ -21,8 +21,8 @@ from urllib.parse import quote
 import structlog
 from yarl import URL
 
-from ai_proxy.core.exceptions import ProviderAuth
 from ai_proxy.core.sources import ConfigurationError, Problem
+from ai_proxy.core.upstream_errors import ProviderAuth
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 
@@ -25,12 +25,12 @@ class Provider(Protocol):
         """The wire formats that it takes as they are. Calls in others come translated to `chat`, which all take."""
         ...
 
-    async def complete(self, call: Call, model: str, limits: Limits) -> Completion: ...
+    async def complete(self, call: Call, model: str, limits: Bounds) -> Completion: ...
 
-    def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call, model: str, limits: Bounds) -> AsyncGenerator[Chunk, None]:
         """The answer in chunks. Ends only after a chunk with a finish reason; raises when it breaks off earlier."""
         ...
 
-    async def models(self, limits: Limits) -> list[str]:
+    async def models(self, limits: Bounds) -> list[str]:
         """The models that it has now. Raises `UpstreamError`."""
         ...

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
-from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamError, UpstreamTimeout
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, Problem
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import BadUpstreamResponse, StreamTruncated, UpstreamError, UpstreamTimeout
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault
 from ai_proxy.dialects.converse import upstream_request
@@ -62,7 +62,7 @@ class Bedrock:
             "user-agent": "ai-proxy",
         }
 
-    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+    async def complete(self, call: Call, model: str, limits: Bounds) -> Completion:
         """Raises `BadRequest`, too, for a call that cannot be translated."""
         async with self._post(call, model, limits, "converse") as reply:
             if reply.status != GOOD:
@@ -70,7 +70,7 @@ class Bedrock:
             body = await reply.read()
         return self._answers.read(translated.completion(to_completion, call, model), body)
 
-    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, call: Call, model: str, limits: Bounds) -> AsyncGenerator[Chunk, None]:
         """Raises `BadRequest`, too, for a call that cannot be translated."""
         chunks = ToChunks(**translated.arguments(call, model))
         async with self._post(call, model, limits, "converse-stream") as reply:
@@ -84,7 +84,7 @@ class Bedrock:
         if not chunks.finished:
             raise StreamTruncated(self.name, "ended its answer without finishing it")
 
-    async def models(self, limits: Limits) -> list[str]:
+    async def models(self, limits: Bounds) -> list[str]:
         """The models and inference profiles that can be asked.
 
         https://docs.aws.amazon.com/bedrock/latest/APIReference/API_ListFoundationModels.html and
@@ -102,7 +102,7 @@ class Bedrock:
             after = f"&nextToken={quote(page.nextToken, safe='')}"
         return names
 
-    async def _list(self, path: str, read: Callable[[bytes], Any], limits: Limits) -> Any:
+    async def _list(self, path: str, read: Callable[[bytes], Any], limits: Bounds) -> Any:
         """Lists are kept at another address than models."""
         url = URL(self._base_url.replace("bedrock-runtime", "bedrock", 1) + path, encoded=True)
         async with self._request(Request("GET", url), limits) as reply:
@@ -110,13 +110,13 @@ class Bedrock:
                 await self._answers.refuse(reply)
             return self._answers.read(read, await reply.read())
 
-    def _post(self, call: Call, model: str, limits: Limits, operation: str) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, operation: str) -> AbstractAsyncContextManager[Reply]:
         body = msgspec.json.encode(upstream_request(call.body))
         url = URL(f"{self._base_url}/model/{quote(model, safe='')}/{operation}", encoded=True)
         return self._request(Request("POST", url, body), limits)
 
     @asynccontextmanager
-    async def _request(self, request: Request, limits: Limits) -> AsyncIterator[Reply]:
+    async def _request(self, request: Request, limits: Bounds) -> AsyncIterator[Reply]:
         """Send it; and once more, if the first answer tells how to sign better."""
         async with self._send(request, limits, await self._authorized(request, limits)) as reply:
             if not self._signs_better_after(reply):
@@ -125,10 +125,10 @@ class Bedrock:
         async with self._send(request, limits, await self._authorized(request, limits)) as reply:
             yield reply
 
-    def _send(self, request: Request, limits: Limits, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
+    def _send(self, request: Request, limits: Bounds, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
         return self._channel.request(request.method, request.url, headers, limits, request.body or None)
 
-    async def _authorized(self, request: Request, limits: Limits) -> Mapping[str, str]:
+    async def _authorized(self, request: Request, limits: Bounds) -> Mapping[str, str]:
         if self._signer is None:
             return self._headers
         try:

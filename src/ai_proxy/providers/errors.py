@@ -8,7 +8,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from ai_proxy.core.exceptions import (
+from ai_proxy.core.upstream_errors import (
     BadUpstreamResponse,
     ContentFiltered,
     ContextLengthExceeded,

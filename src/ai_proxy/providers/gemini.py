@@ -11,9 +11,9 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
-from ai_proxy.core.exceptions import StreamTruncated, UpstreamError
 from ai_proxy.core.resolved import ResolvedProvider
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import StreamTruncated, UpstreamError
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion, ProviderFault
 from ai_proxy.dialects.gemini import upstream_request
@@ -44,7 +44,7 @@ class Gemini:
             "user-agent": "ai-proxy",
         }
 
-    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+    async def complete(self, call: Call, model: str, limits: Bounds) -> Completion:
         """Raises `BadRequest`, too, for a call that cannot be translated."""
         async with self._post(call, model, limits, "generateContent") as reply:
             if reply.status != GOOD:
@@ -52,7 +52,7 @@ class Gemini:
             body = await reply.read()
         return self._answers.read(translated.completion(to_completion, call, model), body)
 
-    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, call: Call, model: str, limits: Bounds) -> AsyncGenerator[Chunk, None]:
         """Raises `BadRequest`, too, for a call that cannot be translated. Google marks the end by ending."""
         chunks = ToChunks(**translated.arguments(call, model))
         read = translated.chunks(chunks.feed)
@@ -69,7 +69,7 @@ class Gemini:
         for chunk in translated.as_chunks(chunks.close()):
             yield chunk
 
-    async def models(self, limits: Limits) -> list[str]:
+    async def models(self, limits: Bounds) -> list[str]:
         """https://ai.google.dev/api/models#method:-models.list"""
         names: list[str] = []
         page = _Page()
@@ -85,7 +85,7 @@ class Gemini:
                 break
         return names
 
-    def _post(self, call: Call, model: str, limits: Limits, method: str) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, method: str) -> AbstractAsyncContextManager[Reply]:
         body = msgspec.json.encode(upstream_request(call.body, model=model))
         kind = _OTHER_MODELS if model.startswith(_OTHER_MODELS) else "models/"
         name = kind + quote(model.removeprefix(kind), safe="")

@@ -12,8 +12,9 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from ai_proxy.core.deadline import Deadline, Expired
-from ai_proxy.core.exceptions import BadUpstreamResponse, PoolFull, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from ai_proxy.core.types import Limits
+from ai_proxy.core.exceptions import PoolFull
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import BadUpstreamResponse, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
 # An idle connection is dropped before the provider is likely to: most keep theirs for a minute or more.
 _KEEP_ALIVE = 15.0
@@ -67,7 +68,7 @@ class Channel:
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: URL, headers: Mapping[str, str], limits: Limits, body: bytes | None = None
+        self, method: str, url: URL, headers: Mapping[str, str], limits: Bounds, body: bytes | None = None
     ) -> AsyncIterator["Reply"]:
         """Send a request; the answer's status and headers are there at once, its body is read through the `Reply`.
 
@@ -125,7 +126,7 @@ class Reply:
 
     response: aiohttp.ClientResponse | None = None
 
-    def __init__(self, provider: str, limits: Limits) -> None:
+    def __init__(self, provider: str, limits: Bounds) -> None:
         self._provider = provider
         self._limits = limits
         self._clock = asyncio.get_running_loop().time

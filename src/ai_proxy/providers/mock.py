@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from ai_proxy.core.config import MockSettings
-from ai_proxy.core.exceptions import BadUpstreamResponse, StreamTruncated, UpstreamError, UpstreamTimeout
-from ai_proxy.core.types import Limits
+from ai_proxy.core.groups import MockSettings
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import BadUpstreamResponse, StreamTruncated, UpstreamError, UpstreamTimeout
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import CHARACTERS_PER_TOKEN, Chunk, Completion, ProviderFault
 from ai_proxy.dialects.wires import WIRES
@@ -37,7 +37,7 @@ class Mock:
         self.name = name
         self._settings = settings
 
-    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+    async def complete(self, call: Call, model: str, limits: Bounds) -> Completion:
         await asyncio.sleep(self._settings.latency)
         self._fail(model)
         if _is_cut(model):
@@ -45,7 +45,7 @@ class Mock:
         with self._refusing():
             return WIRES[call.dialect].read_answer(msgspec.json.encode(_whole(call, model)))
 
-    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, call: Call, model: str, limits: Bounds) -> AsyncGenerator[Chunk, None]:
         await asyncio.sleep(self._settings.latency)
         self._fail(model)
         with self._refusing():
@@ -60,7 +60,7 @@ class Mock:
                 left -= 1
                 await asyncio.sleep(self._settings.token_delay)
 
-    async def models(self, limits: Limits) -> list[str]:
+    async def models(self, limits: Bounds) -> list[str]:
         return [self.default_model]
 
     def _fail(self, model: str) -> None:

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from ai_proxy.core.exceptions import StreamTruncated
 from ai_proxy.core.resolved import ResolvedProvider
-from ai_proxy.core.types import Limits
+from ai_proxy.core.types import Bounds
+from ai_proxy.core.upstream_errors import StreamTruncated
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.dialects.wires import WIRES
@@ -40,14 +40,14 @@ class OpenAI:
             "user-agent": "ai-proxy",
         }
 
-    async def complete(self, call: Call, model: str, limits: Limits) -> Completion:
+    async def complete(self, call: Call, model: str, limits: Bounds) -> Completion:
         async with self._post(call, model, limits, call.payload(model, self._changes(call, stream=False))) as reply:
             if reply.status != GOOD:
                 await self._answers.refuse(reply)
             body = await reply.read()
         return self._answers.read(WIRES[call.dialect].read_answer, body)
 
-    async def stream(self, call: Call, model: str, limits: Limits) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, call: Call, model: str, limits: Bounds) -> AsyncGenerator[Chunk, None]:
         read_event = WIRES[call.dialect].read_event
         async with self._post(call, model, limits, call.payload(model, self._changes(call, stream=True))) as reply:
             if not is_stream(reply):
@@ -67,14 +67,14 @@ class OpenAI:
             if not ended or begun - ended:
                 raise StreamTruncated(self.name, "ended its answer without finishing it")
 
-    async def models(self, limits: Limits) -> list[str]:
+    async def models(self, limits: Bounds) -> list[str]:
         url = URL(f"{self._provider.base_url}/models{self._query}", encoded=True)
         async with self._channel.request("GET", url, self._headers, limits) as reply:
             if reply.status != GOOD:
                 await self._answers.refuse(reply)
             return self._answers.read(read_models, await reply.read())
 
-    def _post(self, call: Call, model: str, limits: Limits, body: bytes) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, body: bytes) -> AbstractAsyncContextManager[Reply]:
         headers = {**self._headers, **call.headers} if call.headers else self._headers
         return self._channel.request("POST", self._url(WIRES[call.dialect].path, model), headers, limits, body)
 

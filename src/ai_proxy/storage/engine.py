@@ -23,6 +23,8 @@ from ai_proxy.core.exceptions import DatabaseUnavailable
 
 T = TypeVar("T")
 
+Connection = AsyncConnection
+
 log = structlog.get_logger()
 
 # How the threads of the driver's connections are named, after a function of the driver's own:
@@ -61,8 +63,18 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """One connection, one transaction: committed here, and nowhere else. Raises `DatabaseUnavailable`."""
+        """One connection, one transaction, for reading and for changes in one statement. Raises `DatabaseUnavailable`.
+
+        It is committed here, and nowhere else.
+        """
         async with self._begin(self._readers) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[AsyncConnection]:
+        """The same, for what is read and then changed: nobody else changes anything in between."""
+        async with self._begin(self._readers) as connection:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
     @asynccontextmanager

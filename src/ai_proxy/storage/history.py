@@ -95,6 +95,16 @@ def _row(exchange: types.Exchange) -> dict[str, object]:
         "stream": exchange.stream,
         "cached": exchange.cached,
         "attempts": msgspec.json.encode(exchange.attempts).decode(),
+        "user_id": exchange.user_id,
+        "project_id": exchange.project_id,
+        "asked_model": exchange.asked_model,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "input_audio_tokens": usage.input_audio_tokens,
+        "output_audio_tokens": usage.output_audio_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost": exchange.cost,
+        "price": exchange.price,
     }
 
 

@@ -11,8 +11,66 @@ class Table(DeclarativeBase):
     pass
 
 
+class User(Table):
+    """`password` is a hash of argon2id; who has none signs in by OpenID Connect (`oidc_subject`), or not at all."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    role: Mapped[str] = mapped_column(String(20))
+    password: Mapped[str | None] = mapped_column(String(200))
+    oidc_subject: Mapped[str | None] = mapped_column(String(500), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    disabled_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Project(Table):
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    archived_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Member(Table):
+    __tablename__ = "members"
+
+    project_id: Mapped[str] = mapped_column(String(36), ForeignKey("projects.id"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"), primary_key=True)
+
+
+class Session(Table):
+    """A login. The cookie holds what `digest` is made of, and nobody else has it."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_user_id", "user_id"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    seen_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    address: Mapped[str] = mapped_column(String(64))
+    agent: Mapped[str] = mapped_column(String(200))
+
+
+class SetupToken(Table):
+    """Lets whoever has it make the first administrator, once."""
+
+    __tablename__ = "setup_tokens"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+
+
 class ApiKey(Table):
+    """`models`, `scopes` and `labels` are JSON. After a rotation the former secret works until `previous_until`."""
+
     __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_user_id", "user_id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
@@ -20,6 +78,36 @@ class ApiKey(Table):
     hint: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[int] = mapped_column(BigInteger)
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+    user_id: Mapped[str] = mapped_column(String(36), ForeignKey("users.id"))
+    project_id: Mapped[str | None] = mapped_column(String(36), ForeignKey("projects.id"))
+    scopes: Mapped[str]
+    models: Mapped[str | None]
+    labels: Mapped[str]
+    expires_at: Mapped[int | None] = mapped_column(BigInteger)
+    previous_digest: Mapped[str | None] = mapped_column(String(64), unique=True)
+    previous_until: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Limit(Table):
+    """The subject is `key:ID`, `user:ID`, `project:ID` or `service`."""
+
+    __tablename__ = "limits"
+
+    subject: Mapped[str] = mapped_column(String(60), primary_key=True)
+    requests_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    tokens_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    concurrent: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Budget(Table):
+    """`amount` is in nano-dollars; `alerts` is JSON: per cent of it."""
+
+    __tablename__ = "budgets"
+
+    subject: Mapped[str] = mapped_column(String(60), primary_key=True)
+    period: Mapped[str] = mapped_column(String(10), primary_key=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    alerts: Mapped[str]
 
 
 class Exchange(Table):
@@ -49,6 +137,58 @@ class Exchange(Table):
     stream: Mapped[bool]
     cached: Mapped[bool]
     attempts: Mapped[str]  # JSON: a list of core.types.Attempt
+    user_id: Mapped[str] = mapped_column(String(36))
+    project_id: Mapped[str | None] = mapped_column(String(36))
+    asked_model: Mapped[str] = mapped_column(String(200))
+    cache_read_tokens: Mapped[int] = mapped_column(BigInteger)
+    cache_write_tokens: Mapped[int] = mapped_column(BigInteger)
+    input_audio_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_audio_tokens: Mapped[int] = mapped_column(BigInteger)
+    reasoning_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[int | None] = mapped_column(BigInteger)  # nano-dollars; None: nobody knows the price
+    price: Mapped[str | None]  # JSON: what the cost was reckoned by
+
+
+class DailyUsage(Table):
+    """What the exchanges of a day (UTC, as `2026-11-23`) add up to, written together with them.
+
+    A project of "" is none. `unpriced` counts calls whose cost nobody knows.
+    """
+
+    __tablename__ = "daily_usage"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    provider: Mapped[str] = mapped_column(String(100), primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    cached: Mapped[int] = mapped_column(BigInteger)
+    unpriced: Mapped[int] = mapped_column(BigInteger)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cache_read_tokens: Mapped[int] = mapped_column(BigInteger)
+    cache_write_tokens: Mapped[int] = mapped_column(BigInteger)
+    reasoning_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[int] = mapped_column(BigInteger)
+
+
+class AuditEntry(Table):
+    """Who did what. The database itself refuses to change or delete a row. `details` is JSON, without secrets."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    actor_id: Mapped[str | None] = mapped_column(String(36))
+    actor: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(50))
+    target: Mapped[str] = mapped_column(String(250))
+    details: Mapped[str]
+    address: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(64))
 
 
 class Bodies(Table):

@@ -36,7 +36,7 @@ async def open_question(request: Request) -> tuple[Exchange, AskRequest]:
     principal = await authenticate(request)
     question = parse_ask(await read_json(request, state_of(request)["server"]))
     exchange = new_exchange(request, principal, question.question, started=started)
-    exchange.model = question.model or ""
+    exchange.model = exchange.asked_model = question.model or ""
     exchange.conversation_id = None if question.conversation_id is None else str(question.conversation_id)
     return exchange, question
 

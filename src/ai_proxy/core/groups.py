@@ -1,0 +1,96 @@
+"""The groups of settings: how much of what, and for how long. Durations are in seconds, sizes in bytes."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from ai_proxy.core.catalog import Seconds
+from ai_proxy.core.types import Bounds
+
+Bytes = Annotated[int, Field(ge=1024)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MockSettings(_Group):
+    latency: float = Field(0.3, ge=0, le=600, description="Seconds before the mock answers.")
+    token_delay: float = Field(0.02, ge=0, le=60, description="Seconds between the words of a mock stream.")
+
+
+class UpstreamSettings(_Group):
+    connect_timeout: Seconds = Field(5, description="Seconds for DNS, TCP and TLS.")
+    first_byte_timeout: Seconds = Field(120, description="Seconds until the answer, or a stream's first event, begins.")
+    idle_timeout: Seconds = Field(60, description="Seconds of silence between two parts of an answer.")
+    total_timeout: Seconds = Field(600, description="Seconds for the whole answer.")
+    max_connections: int = Field(1000, ge=1, description="Calls to a provider at one time.")
+    pool_timeout: Seconds = Field(5, description="Seconds to wait for one of them to end before answering 503.")
+    max_response_bytes: Bytes = Field(32 * 2**20, description="Largest answer taken from a provider.")
+
+    @property
+    def limits(self) -> Bounds:
+        """The limits of a call to a provider that has none of its own."""
+        return Bounds(
+            connect=self.connect_timeout,
+            first_byte=self.first_byte_timeout,
+            idle=self.idle_timeout,
+            total=self.total_timeout,
+            max_bytes=self.max_response_bytes,
+        )
+
+
+class CacheSettings(_Group):
+    ttl: float = Field(0, ge=0, le=31_536_000, description="Seconds that an answer is given again. 0: no answer is.")
+    max_bytes: Bytes = Field(64 * 2**20, description="Memory for answers; the longest unused go first.")
+    coalesce: bool = Field(False, description="Let equal calls at one time share one answer.")
+
+
+class RecorderSettings(_Group):
+    capacity: int = Field(10_000, ge=1, description="Calls not yet in the history; more are refused with 503.")
+    max_characters: int = Field(
+        64 * 2**20, ge=1024, description="Characters of text not yet in the history; more are refused."
+    )
+    batch: int = Field(500, ge=1, le=10_000, description="Most rows in one transaction.")
+    interval: float = Field(0.02, ge=0, le=1, description="Least seconds between two transactions.")
+    wait: Seconds = Field(5, description="Most seconds an answer waits for its row.")
+
+
+class ServerSettings(_Group):
+    max_connections: int = Field(10_000, ge=1, description="Connections of clients at one time; more are refused.")
+    header_timeout: Seconds = Field(10, description="Seconds for the headers of a request.")
+    body_timeout: Seconds = Field(30, description="Seconds for the body of a request.")
+    write_timeout: Seconds = Field(60, description="Seconds that a client may leave sent data unread.")
+    keep_alive: int = Field(75, ge=1, le=3600, description="Seconds an idle connection is kept.")
+    max_header_bytes: Bytes = Field(64 * 2**10, description="Largest request line and headers.")
+    max_body_bytes: Bytes = Field(10 * 2**20, description="Largest request body.")
+    ping_interval: Seconds = Field(15, description="Seconds of silence before a comment is sent on a stream.")
+    shutdown_timeout: int = Field(30, ge=1, le=3600, description="Seconds that running calls get at shutdown.")
+
+
+class PricingSettings(_Group):
+    unpriced: Literal["allow", "refuse"] = Field("allow", description="What becomes of calls whose price nobody knows.")
+
+
+class BudgetSettings(_Group):
+    max_output_tokens: int = Field(
+        16_384, ge=1, description="Most tokens an answer may have when its call is under a budget and says no limit."
+    )
+    wait: float = Field(5, ge=0, le=60, description="Seconds to wait for running calls to release what is reserved.")
+
+
+class AlertSettings(_Group):
+    url: str | None = Field(None, pattern=r"^https?://", description="Address that is told when a budget runs out.")
+    secret: SecretStr | None = Field(None, min_length=16, description="What these messages are signed with.")
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.url is not None and self.secret is None:
+            message = "secret: must be set when url is: messages without a signature could be anybody's"
+            raise ValueError(message)
+        return self
+
+
+class SessionSettings(_Group):
+    idle_timeout: int = Field(12 * 3600, ge=60, description="Seconds without a request after which a login ends.")
+    lifetime: int = Field(7 * 86_400, ge=300, description="Seconds after which a login ends in any case.")
