@@ -104,6 +104,12 @@ def _history_bars(found: Found) -> list[Bar]:
             all(rows.equal for rows in found.rows),
         ),
         Bar("bodies stored", "= rows of /v1", f"{bodies:,} bodies, {chats:,} rows", bodies == chats > 0),
+        Bar(
+            "calls in the daily reports",
+            "= rows",
+            f"{sum(rows.reported for rows in found.rows):,} calls, ${sum(rows.spent for rows in found.rows) / 1e9:.6f}",
+            all(rows.reported == sum(rows.rows.values()) and rows.spent == rows.charged for rows in found.rows),
+        ),
     ]
 
 

@@ -85,10 +85,15 @@ class Rows(NamedTuple):
     lost: int
     chats: int
     bodies: int
+    reported: int
+    spent: int
+    charged: int
 
     @property
     def equal(self) -> bool:
         """Every answer has its completed row, every call its one row, every request its line, every chat its bodies.
+
+        All rows are in the daily reports, with what they cost.
 
         A request whose client had left before its body was read may be without a row; it is an abandoned one.
         """
@@ -99,6 +104,8 @@ class Rows(NamedTuple):
             and stored <= self.requests <= stored + self.abandoned
             and self.log_lines == self.requests
             and self.chats == self.bodies
+            and self.reported == stored
+            and self.spent == self.charged > 0
             and self.rows.get("failed", 0) == self.lost == 0
         )
 
@@ -209,4 +216,7 @@ def compare_books(service: Service, answered: int) -> Rows:
         lost=service.metric("aiproxy_records_lost_total") + service.metric("aiproxy_log_lines_dropped_total"),
         chats=after.chats - before.chats,
         bodies=after.bodies - before.bodies,
+        reported=after.reported - before.reported,
+        spent=after.spent - before.spent,
+        charged=after.charged - before.charged,
     )

@@ -100,6 +100,8 @@ def _rows(found: Found) -> str:
             "rows",
             "of /v1",
             "bodies",
+            "in reports",
+            "cost, $",
             "log lines",
             "equal",
         ),
@@ -108,7 +110,9 @@ def _rows(found: Found) -> str:
                 name,
                 *(f"{count:,}" for count in (rows.answered, rows.ok, rows.requests, rows.abandoned)),
                 ", ".join(f"{count:,} {status}" for status, count in sorted(rows.rows.items())),
-                *(f"{count:,}" for count in (rows.chats, rows.bodies, rows.log_lines)),
+                *(f"{count:,}" for count in (rows.chats, rows.bodies, rows.reported)),
+                f"{rows.charged / 1e9:.6f}",
+                f"{rows.log_lines:,}",
                 "yes" if rows.equal else "NO",
             )
             for name, rows in zip(("whole answers", "streams"), found.rows, strict=True)
@@ -120,8 +124,8 @@ def _rows(found: Found) -> str:
 EQUAL = """\
 Equal means: each answer that the load counted is a 200 of the service, and each 200 has its completed row; each call
 that went to the provider has one row, and its bodies beside it if it came by /v1; beyond that there are only those that
-the load left unfinished at its end, which the service counted as "client left"; no row failed or was lost; each request
-has its line in the log."""
+the load left unfinished at its end, which the service counted as "client left"; no row failed or was lost; the daily
+reports count each row and what it cost; each request has its line in the log."""
 
 
 def _bars(found: Found) -> str:

@@ -84,6 +84,7 @@ class _Run:
         ours = service.start(directories[-1], upstream, self._measured)
         self._stack.enter_context(ours.process)
         self._found.note_start(which, ours.start)
+        service.govern(ours)
         return ours
 
     def _whole_answers(self, ours: Service) -> None:

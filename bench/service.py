@@ -1,7 +1,9 @@
 """AI Proxy as an operator would start it, with everything on, and what it says of itself."""
 
 import sqlite3
+import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,18 @@ from bench.targets import CHAT, QUESTION, Request, Start, Target, chat, first_an
 
 _KEY = "the-key-of-the-bench-0123456789"
 _START_LIMIT = 30  # seconds
+_IN_FORCE = 6  # seconds after which a running service heeds what the command line has changed
+_SETTINGS = """\
+[prices]
+"openai/fake" = { input = 0.15, output = 0.6, cache_read = 0.075 }
+"openai/gpt-6-luna" = { input = 0.15, output = 0.6, cache_read = 0.075 }
+"""
+_POLICY = (  # so high that nothing is ever refused, and all of it is counted in every call
+    ("limits", "set", "service", "--requests", "100000000", "--tokens", "1000000000", "--concurrent", "100000"),
+    ("limits", "set", "user:operator", "--requests", "100000000", "--tokens", "1000000000", "--concurrent", "100000"),
+    ("budgets", "set", "service", "month", "1000000"),
+    ("budgets", "set", "user:operator", "day", "1000000"),
+)
 ROUTES = (CHAT, "/api/ask", "/api/streaming")
 
 
@@ -18,13 +32,17 @@ ROUTES = (CHAT, "/api/ask", "/api/streaming")
 class Books:
     """How many rows the history has of each status, and how many lines of the log tell of a call.
 
-    `chats` are those of the rows that should have their bodies stored beside them.
+    `chats` are those of the rows that should have their bodies stored beside them. `reported` are the calls that the
+    daily reports count, `spent` and `charged` what they and the rows say that all cost, in nano-dollars.
     """
 
     rows: dict[str, int]
     log_lines: int
     chats: int
     bodies: int
+    reported: int = 0
+    spent: int = 0
+    charged: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,14 +90,17 @@ def books(directory: Path) -> Books:
         rows = dict(database.execute("select status, count(*) from exchanges group by status").fetchall())
         (chats,) = database.execute("select count(*) from exchanges where dialect = 'chat'").fetchone()
         (bodies,) = database.execute("select count(*) from bodies").fetchone()
+        reported, spent = database.execute("select sum(calls), sum(cost) from daily_usage").fetchone()
+        (charged,) = database.execute("select sum(cost) from exchanges").fetchone()
     with (directory / "stdout").open() as lines:
         log_lines = sum(any(f'"path":"{route}"' in line for route in ROUTES) for line in lines)
-    return Books(rows, log_lines, chats, bodies)
+    return Books(rows, log_lines, chats, bodies, reported or 0, spent or 0, charged or 0)
 
 
 def start(directory: Path, upstream: int, core: int | None) -> Service:
     """In a directory that may be new. `upstream` is the port of the provider."""
     directory.mkdir(exist_ok=True)
+    (directory / "ai-proxy.toml").write_text(_SETTINGS)
     before = books(directory)
     port = free_port()
     settings = {
@@ -92,6 +113,17 @@ def start(directory: Path, upstream: int, core: int | None) -> Service:
     asked, chatted = _questions(process, port), _chats(process, port)
     first = first_answers(process, "/livez", asked.whole, seconds=_START_LIMIT)
     return Service(chatted, asked, first, directory, before)
+
+
+def govern(service: Service) -> None:
+    """Switch on limits and budgets, and wait until they are in force."""
+    for arguments in _POLICY:
+        command = [_command(), *arguments]
+        done = subprocess.run(command, cwd=service.directory, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            message = f"{' '.join(command)}: {done.stderr}"
+            raise BenchError(message)
+    time.sleep(_IN_FORCE)
 
 
 def _chats(process: Process, port: int) -> Target:

@@ -4,7 +4,10 @@ import os
 
 import pytest
 
+from tests import stores
+from tests.postgres import Postgres
 from tests.service import Service
+from tests.stores import Store
 from tests.upstream import Upstream, completion
 
 
@@ -20,6 +23,21 @@ def bare_environment(tmp_path, monkeypatch):
         if not name.startswith("PYTEST"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server that the whole run shares. A test that stops it must start its own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=stores.STORES)
+def store(request, tmp_path):
+    """An empty database of either kind: the test runs once with each."""
+    if request.param == "sqlite":
+        return stores.in_file(tmp_path / "data")
+    return Store(request.getfixturevalue("postgres").new_database(), tmp_path / "data")
 
 
 @pytest.fixture
@@ -42,6 +60,17 @@ def start(tmp_path_factory):
 def mocked(tmp_path_factory):
     """A server in mock mode that the whole run shares. A test that changes it must start its own."""
     service = Service(tmp_path_factory.mktemp("mocked"), AI_PROXY_MOCK__TOKEN_DELAY=0).start()
+    yield service
+    assert service.stop() == 0
+    service.client.close()
+
+
+@pytest.fixture(scope="session")
+def mocked_on_server(postgres, tmp_path_factory):
+    """The same on PostgreSQL."""
+    directory = tmp_path_factory.mktemp("mocked_on_server")
+    store = Store(postgres.new_database(), directory)
+    service = Service(directory, AI_PROXY_MOCK__TOKEN_DELAY=0, **store.settings).start()
     yield service
     assert service.stop() == 0
     service.client.close()

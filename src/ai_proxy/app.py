@@ -20,14 +20,20 @@ from ai_proxy.core import logging
 from ai_proxy.core.config import Settings, load_settings, read_settings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import KeptAnswer, Turn
+from ai_proxy.gateway.alerts import Alerts
 from ai_proxy.gateway.auth import KeyRing
 from ai_proxy.gateway.idempotency import Idempotency
+from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.recorder import Recorder
 from ai_proxy.gateway.routes import Routes
 from ai_proxy.providers.http import Http
-from ai_proxy.services import setup
-from ai_proxy.storage import history, idempotency, keys
+from ai_proxy.services import audit, setup
+from ai_proxy.services.accounts import Accounts
+from ai_proxy.services.issuer import Issuer
+from ai_proxy.services.keys import Keys
+from ai_proxy.services.oidc import Oidc
+from ai_proxy.storage import history, idempotency, keys, records, usage
 from ai_proxy.storage.engine import Database
 
 
@@ -54,11 +60,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     routes = [route for router in ROUTERS for route in router.routes]
     app.router.routes[:0] = routes
-    app.add_middleware(Direct, routes=routes)
-    app.add_middleware(Requests, metrics=metrics)
     error_handlers.install(app)
     openapi.install(app)
     lifespan.install(app)
+    # Outermost, not `add_middleware`: calls need none of the four layers that the framework puts around those.
+    app.middleware_stack = Requests(Direct(app.build_middleware_stack(), routes), metrics)
     return app
 
 
@@ -68,7 +74,8 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
     async with (
         Database(settings.database_url, directory=settings.data_directory) as database,
         Http() as http,
-        Recorder(partial(history.add, database), settings.recorder) as recorder,
+        Alerts(http, settings.alerts) as alerts,
+        Recorder(partial(records.add, database), settings.recorder) as recorder,
     ):
         server_secret = await setup.prepare(settings, database)
 
@@ -78,27 +85,44 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
         async def kept(key_id: str, key: str) -> KeptAnswer | None:
             return await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
 
-        gateway = Gateway(recorder, earlier, metrics, settings.cache)
-        async with Routes(gateway, http) as routes:
+        limiter = Limiter(MemoryCounters(), settings.budgets, metrics, alert=alerts.tell)
+        now = time.time_ns() // 1000
+        limiter.load(await usage.spending(database, now), now)
+        gateway = Gateway(recorder, earlier, metrics, settings.cache, limiter)
+        accounts = Accounts(database, server_secret, settings.sessions)
+        oidc = None
+        if settings.oidc.issuer is not None:
+            issuer = Issuer(http, settings.oidc)
+            oidc = Oidc(issuer, accounts, database, secret=server_secret, settings=settings.oidc)
+        async with Routes(gateway, http) as routes, accounts:
             await routes.use(settings)
             again = partial(read_settings, host=settings.host, port=settings.port)
-            with on_hangup(partial(routes.reload, again)):
-                _watch(metrics, recorder)
+
+            async def reload() -> None:
+                await audit.note_reload(database, await routes.reload(again))
+
+            with on_hangup(reload):
+                _watch(metrics, recorder, alerts)
                 _settle_memory()
                 yield State(
                     gateway=gateway,
                     idempotency=Idempotency(kept),
                     keyring=KeyRing(partial(keys.find, database), secret=server_secret, given=settings.given_key),
+                    limiter=limiter,
                     recorder=recorder,
                     database=database,
+                    accounts=accounts,
+                    keys=Keys(database, server_secret),
+                    oidc=oidc,
                     metrics=metrics,
                     server=settings.server,
                 )
 
 
-def _watch(metrics: Metrics, recorder: Recorder) -> None:
+def _watch(metrics: Metrics, recorder: Recorder, alerts: Alerts) -> None:
     metrics.watch("aiproxy_records_waiting", "Calls not yet in the history.", lambda: recorder.held)
     metrics.watch("aiproxy_records_lost_total", "Calls that will never be in the history.", lambda: recorder.lost)
+    metrics.watch("aiproxy_alerts_dropped_total", "Alerts of budgets that nobody took.", lambda: alerts.dropped)
 
 
 def _settle_memory() -> None:

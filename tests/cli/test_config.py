@@ -277,6 +277,17 @@ def test_explains_what_a_call_without_a_model_gets(said):
     )
 
 
+def test_explains_what_a_model_costs(said):
+    prices = '[prices."openai/own"]\ninput = 0.2\noutput = 1\n'
+
+    def explained(model):
+        return said("explain", model, file=prices, OPENAI_API_KEY="sk-1")[1]
+
+    assert "price     $0.20 read, $1.00 written, a million tokens (table)" in explained("openai/own")
+    assert "price     $2.50 read, $10.00 written, a million tokens (list)" in explained("gpt-4o")
+    assert "price " not in explained("nobody-knows")
+
+
 def test_explains_mock_mode(said):
     _, text = said("explain", "fast", "--json", file=FILE, MOCK_MODE="true")
 

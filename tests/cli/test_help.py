@@ -15,9 +15,17 @@ SOURCES = Path(__file__).parents[2] / "src"
 VERBS = {
     "": "ai-proxy serve",
     "serve": "ai-proxy serve --port 9000",
+    "usage": "ai-proxy usage --by key --csv",
+    "audit list": "ai-proxy audit list --action login.failed",
     "keys create": "ai-proxy keys create laptop",
     "keys list": "ai-proxy keys list --json",
     "keys revoke": "ai-proxy keys revoke 01",
+    "limits set": "ai-proxy limits set user:ada --requests 60",
+    "limits list": "ai-proxy limits list --json",
+    "limits remove": "ai-proxy limits remove user:ada",
+    "budgets set": "ai-proxy budgets set project:search month 250",
+    "budgets list": "ai-proxy budgets list --json",
+    "budgets remove": "ai-proxy budgets remove project:search month",
     "db upgrade": "ai-proxy db upgrade",
     "db current": "ai-proxy db current",
     "config check": "ai-proxy config check && ai-proxy serve",
@@ -39,7 +47,7 @@ def test_every_verb_has_help_with_an_example(verb, example):
     assert example in text.partition("Usage")[2].partition("\n")[2]
 
 
-@pytest.mark.parametrize("group", ["", "keys", "db", "config"])
+@pytest.mark.parametrize("group", ["", "keys", "audit", "db", "config", "limits", "budgets"])
 def test_a_group_alone_shows_its_verbs(group):
     _, text = said(*group.split())
 

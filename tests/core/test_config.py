@@ -218,8 +218,13 @@ def test_the_mock_answers_when_it_is_told_to_or_there_is_no_key(given, variables
         ("PORT", "99999", "less than or equal to 65535"),
         ("PORT", "-1", "greater than or equal to 0"),
         ("PORT", "http", "must be a whole number, as 10"),
-        ("DATABASE_URL", "mysql://x", "only SQLite is supported"),
-        ("DATABASE_URL", "history.db", "only SQLite is supported"),
+        ("DATABASE_URL", "mysql://x", "must begin with sqlite:///"),
+        ("DATABASE_URL", "history.db", "must begin with sqlite:///"),
+        ("DATABASE_URL", "postgresql", "must begin with sqlite:///"),
+        ("DATABASE_URL", "postgresql://user:pass@host", "must name a database"),
+        ("DATABASE_URL", "postgresql://user:pass@host/", "must name a database"),
+        ("DATABASE_URL", "postgresql://user:pass@host:port/name", "must have a number for a port"),
+        ("DATABASE_URL", "postgresql://user:pa:1/ss@host:5432/name/too", "must name a database"),
         ("DATABASE_URL", "sqlite://", "must name a file"),
         ("DATABASE_URL", "sqlite:///", "must name a file"),
         ("DATABASE_URL", "sqlite:///:memory:", "must name a file"),
@@ -437,3 +442,25 @@ def test_the_example_file_is_in_order_with_and_without_its_comments(given, writt
     assert list(as_it_stands.resolved_providers()) == ["openai", "anthropic"]
     assert list(uncommented.resolved_providers()) == ["openai", "anthropic", "ollama"]
     assert uncommented.default_model == "fast"
+
+
+@pytest.mark.parametrize(
+    ("text", "trusted"),
+    [
+        ("127.0.0.1, 10.0.0.0/8", "127.0.0.1/32,10.0.0.0/8"),
+        ("::1", "::1/128"),
+        ("none", ""),
+    ],
+)
+def test_proxies_are_trusted_by_address(bare_environment, monkeypatch, text, trusted):
+    monkeypatch.setenv("AI_PROXY_SERVER__TRUSTED_PROXIES", text)
+
+    assert Settings().server.trusted_proxies == trusted
+
+
+@pytest.mark.parametrize("text", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.0/8,"])
+def test_proxies_that_are_no_addresses_are_refused(bare_environment, monkeypatch, text):
+    monkeypatch.setenv("AI_PROXY_SERVER__TRUSTED_PROXIES", text)
+
+    with pytest.raises(ConfigurationError, match="must be addresses or networks"):
+        read_settings()

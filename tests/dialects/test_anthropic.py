@@ -430,7 +430,7 @@ def test_a_message_becomes_a_completion():
             "prompt_tokens": 35,
             "completion_tokens": 9,
             "total_tokens": 44,
-            "prompt_tokens_details": {"cached_tokens": 20},
+            "prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 5},
             "completion_tokens_details": {"reasoning_tokens": 4},
         },
     }

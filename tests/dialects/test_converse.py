@@ -334,7 +334,7 @@ def test_an_answer_becomes_a_completion():
             "prompt_tokens": 128,
             "completion_tokens": 7,
             "total_tokens": 135,
-            "prompt_tokens_details": {"cached_tokens": 100},
+            "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 20},
             "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }

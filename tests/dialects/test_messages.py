@@ -13,7 +13,8 @@ from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.chat import ProviderFault
 from ai_proxy.dialects.messages import chat_request, estimate_tokens
 from ai_proxy.dialects.messages_answers import from_completion
-from ai_proxy.dialects.messages_readers import fold, joined, read_answer, read_event, read_fault
+from ai_proxy.dialects.messages_readers import fold, read_answer, read_event, read_fault
+from ai_proxy.dialects.usage import joined
 
 TOOL = {"name": "weather", "description": "Of a city", "input_schema": {"type": "object", "properties": {}}}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "iVBORw0="}
@@ -496,6 +497,21 @@ def test_a_completion_becomes_a_message():
     }
 
 
+def test_what_was_put_into_the_cache_is_counted_beside_the_rest():
+    usage = {
+        "prompt_tokens": 30,
+        "completion_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 4},
+    }
+
+    assert answered(completion(usage=usage))["usage"] == {
+        "input_tokens": 6,
+        "output_tokens": 9,
+        "cache_creation_input_tokens": 4,
+        "cache_read_input_tokens": 20,
+    }
+
+
 @pytest.mark.parametrize(
     ("finish", "reason"),
     [
@@ -637,7 +653,7 @@ def test_an_answer_is_read_in_chats_terms():
 
     assert answer.body is body
     assert (answer.text, answer.finish_reason) == ("Hello.", "length")
-    assert answer.usage == Usage(35, 9)
+    assert answer.usage == Usage(35, 9, cache_read_tokens=20, cache_write_tokens=5)
 
 
 @pytest.mark.parametrize(

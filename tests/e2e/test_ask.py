@@ -19,6 +19,7 @@ def test_answers_in_the_promised_shape(mocked):
         "mock",
         "finish_reason",
         "usage",
+        "cost_usd",
         "duration_ms",
         "created_at",
         "conversation_id",

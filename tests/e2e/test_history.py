@@ -6,9 +6,15 @@ from itertools import chain
 import pytest
 
 from tests.service import http_request
+from tests.stores import STORES
 from tests.upstream import completion, delta, error, finish, silence, stream
 
 QUESTIONS = [f"question {number}" for number in range(45)]
+
+
+@pytest.fixture(scope="module", params=STORES)
+def mocked(request, mocked):
+    return mocked if request.param == "sqlite" else request.getfixturevalue("mocked_on_server")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +60,7 @@ def test_an_item_has_the_promised_shape(reader):
         "status": "completed",
         "error": None,
         "usage": answer["usage"],
+        "cost_usd": "0.00",
         "duration_ms": answer["duration_ms"],
         "created_at": answer["created_at"],
         "conversation_id": None,

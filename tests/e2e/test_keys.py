@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -220,7 +221,8 @@ def test_keys_are_listed_for_programs(fresh):
     found = json.loads(done.stdout)
     assert found[0]["name"] == "first"
     assert found[-1]["name"] == "a program's"
-    assert all(set(key) == {"id", "name", "hint", "created_at", "revoked_at"} for key in found)
+    assert all({"id", "name", "hint", "created_at", "revoked_at", "last_used_at", "user"} <= set(key) for key in found)
+    assert not any("digest" in name for name in found[0])
     assert found[0]["revoked_at"] is None
     assert [key["id"] for key in found] == sorted(key["id"] for key in found)
 
@@ -243,3 +245,190 @@ def test_a_key_with_a_typing_error_is_refused(mocked):
     key = new_key()
 
     assert status_of(mocked, {"x-api-key": key[:-1] + ("a" if key[-1] != "a" else "b")}) == 401
+
+
+# /api/keys
+
+
+@pytest.fixture
+def operator(start):
+    """A server, and a client that administers it with a key of the command line's."""
+    service = start()
+    done = service.run("keys", "create", "operator", "--scope", "manage", "--scope", "calls", "--scope", "history")
+    with service.client_with(re.search(r"^key: (\S+)$", done.stdout, re.MULTILINE)[1]) as client:
+        yield service, client
+
+
+def make(client, **fields) -> dict:
+    response = client.post("/api/keys", json={"name": "new", **fields})
+    assert response.status_code == 201, response.text
+    assert response.headers["cache-control"] == "no-store"
+    return response.json()
+
+
+def test_a_key_is_shown_once_and_revoked_at_once(operator):
+    service, client = operator
+    made = make(client, labels={"team": "search"})
+    key = {"x-api-key": made["key"]}
+    assert status_of(service, key) == 200
+
+    revoked = client.delete(f"/api/keys/{made['id']}").status_code
+
+    again = client.get(f"/api/keys/{made['id']}").json()
+    assert (revoked, status_of(service, key)) == (204, 401)
+    assert "key" not in again
+    assert again["revoked_at"] is not None
+    assert again["last_used_at"] is not None
+    assert again["labels"] == {"team": "search"}
+    assert client.delete(f"/api/keys/{made['id']}").status_code == 404
+
+
+def test_another_process_on_the_same_database_refuses_a_revoked_key_within_five_seconds(operator, start):
+    service, client = operator
+    other = start(service.directory)
+    made = make(client)
+    key = {"x-api-key": made["key"]}
+    assert status_of(other, key) == 200
+
+    client.delete(f"/api/keys/{made['id']}").raise_for_status()
+
+    other.eventually(lambda: status_of(other, key) == 401, 6)
+
+
+def test_both_secrets_work_while_a_rotation_overlaps_and_the_next_rotation_ends_the_former_at_once(operator):
+    service, client = operator
+    made = make(client)
+    first = client.post(f"/api/keys/{made['id']}/rotate", json={"overlap": 2}).raise_for_status()
+    secrets = made["key"], first.json()["key"]
+
+    both = [status_of(service, {"x-api-key": secret}) for secret in secrets]
+    service.eventually(lambda: status_of(service, {"x-api-key": secrets[0]}) == 401, 4)
+    second = client.post(f"/api/keys/{made['id']}/rotate", json={}).json()["key"]
+
+    assert first.headers["cache-control"] == "no-store"
+    assert both == [200, 200]
+    assert status_of(service, {"x-api-key": secrets[1]}) == 401
+    assert status_of(service, {"x-api-key": second}) == 200
+
+
+def test_an_expired_key_is_refused_and_says_so(operator):
+    service, client = operator
+    made = make(client, expires_at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat())
+    key = {"x-api-key": made["key"]}
+    assert status_of(service, key) == 200
+
+    service.eventually(lambda: status_of(service, key) == 401, 4)
+
+    with service.client_with(made["key"]) as late:
+        error = late.post("/api/ask", json=QUESTION).json()["error"]
+    assert error["code"] == "invalid_api_key"
+    assert "has expired" in error["message"]
+
+
+def test_a_key_that_may_read_history_only_cannot_call(operator):
+    service, client = operator
+    made = make(client, scopes=["history"])
+    key = {"x-api-key": made["key"]}
+
+    assert status_of(service, key) == 403
+    assert status_of(service, key, "GET", "/v1/models") == 403
+    assert status_of(service, key, "GET", "/api/history") == 200
+    assert status_of(service, key, "GET", "/api/keys") == 403
+
+
+def test_a_key_calls_and_sees_only_the_models_on_its_list(operator):
+    service, client = operator
+    every = [model["id"] for model in client.get("/v1/models").json()["data"]]
+    made = make(client, models=["nothing-*"])
+    path = f"/api/keys/{made['id']}"
+
+    with service.client_with(made["key"]) as limited:
+        refused = limited.post("/api/ask", json=QUESTION)
+        none = limited.get("/v1/models").json()["data"]
+        unseen = limited.get(f"/v1/models/{every[0]}")
+        client.patch(path, json={"models": ["mock/*"]}).raise_for_status()
+        allowed = limited.post("/api/ask", json=QUESTION)
+        seen = [model["id"] for model in limited.get("/v1/models").json()["data"]]
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert none == []
+    assert (unseen.status_code, unseen.json()["error"]["code"]) == (404, "model_not_found")
+    assert allowed.status_code == 200
+    assert seen == every
+
+
+@pytest.mark.parametrize("field", ["id", "role", "spent", "revoked_at", "digest", "hint", "created_at"])
+def test_what_is_not_the_askers_to_set_is_refused_by_name(operator, field):
+    _, client = operator
+    made = make(client)
+
+    answers = [
+        client.post("/api/keys", json={"name": "x", field: "x"}),
+        client.patch(f"/api/keys/{made['id']}", json={field: "x"}),
+    ]
+
+    for answer in answers:
+        assert answer.status_code == 400
+        assert (answer.json()["error"]["code"], answer.json()["error"]["param"]) == ("invalid_request", field)
+
+
+def test_the_owner_of_a_key_does_not_change(operator):
+    _, client = operator
+    made = make(client)
+
+    answer = client.patch(f"/api/keys/{made['id']}", json={"user_id": made["user_id"]})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "user_id")
+
+
+def test_keys_come_in_pages(operator):
+    _, client = operator
+    made = [make(client, name=f"number {number}")["id"] for number in range(3)]
+
+    found, cursor = [], None
+    while True:
+        query = {"limit": 2} | ({} if cursor is None else {"cursor": cursor})
+        page = client.get("/api/keys", params=query).json()
+        found += [key["id"] for key in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert found == sorted(found)
+    assert found[-3:] == made
+
+
+# /api/projects
+
+
+def test_a_key_of_a_project_ends_with_the_project(operator):
+    service, client = operator
+    project = client.post("/api/projects", json={"name": "search"})
+    made = make(client, project_id=project.json()["id"])
+    key = {"x-api-key": made["key"]}
+    assert status_of(service, key) == 200
+
+    archived = client.patch(f"/api/projects/{project.json()['id']}", json={"archived": True})
+
+    assert project.status_code == 201
+    assert archived.json()["archived_at"] is not None
+    assert status_of(service, key) == 401
+
+
+def test_who_is_no_member_any_more_cannot_use_their_keys_of_the_project(operator):
+    service, client = operator
+    user = client.post("/api/users", json={"name": "ada"}).raise_for_status().json()["id"]
+    project = client.post("/api/projects", json={"name": "search"}).json()["id"]
+    member = f"/api/projects/{project}/members/{user}"
+    assert client.put(member).status_code == 204
+    key = {"x-api-key": make(client, user_id=user, project_id=project)["key"]}
+    members = [found["name"] for found in client.get(f"/api/projects/{project}").json()["members"]]
+    statuses = [status_of(service, key)]
+
+    client.delete(member).raise_for_status()
+    statuses.append(status_of(service, key))
+    client.put(member).raise_for_status()
+    statuses.append(status_of(service, key))
+
+    assert members == ["ada"]
+    assert statuses == [200, 401, 200]

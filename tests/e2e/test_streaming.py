@@ -55,6 +55,7 @@ def test_says_how_it_starts_each_piece_and_how_it_ends(scripted):
     assert tail == {
         "finish_reason": "stop",
         "usage": {"input_tokens": 3, "output_tokens": 4, "estimated": False},
+        "cost_usd": None,
         "duration_ms": tail["duration_ms"],
     }
     assert tail["duration_ms"] > 0

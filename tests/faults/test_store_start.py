@@ -74,8 +74,8 @@ def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_
     file = shutil.copy(empty_database, tmp_path / "damaged.db")
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute(FILL)
-    whole = file.read_bytes()
-    file.write_bytes(whole[: 4096 * 12] + os.urandom(len(whole) - 4096 * 12))
+    whole, intact = file.read_bytes(), empty_database.stat().st_size
+    file.write_bytes(whole[:intact] + os.urandom(len(whole) - intact))
 
     service = start(tmp_path, AI_PROXY_RECORDER__WAIT=0.1, DATABASE_URL=f"sqlite:///{file}")
     history = service.client.get("/api/history", params={"limit": 200})

@@ -233,6 +233,86 @@ async def test_the_answer_that_never_came_is_not_remembered():
     assert (await keyring.authenticate("alice")).name == "alice"
 
 
+class Clock:
+    """The time of day, in seconds since the epoch."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def expiring(at: float) -> Keys:
+    keys = Keys("alice")
+    keys.holders = {
+        digest: Principal(key_id=holder.key_id, name=holder.name, expires_at=int(at * 1_000_000))
+        for digest, holder in keys.holders.items()
+    }
+    return keys
+
+
+async def test_a_known_key_is_refused_from_the_moment_it_expires():
+    clock, keys = Clock(), expiring(1001)
+    keyring = ring(keys, clock=clock)
+    await keyring.authenticate("alice")
+
+    clock.now = 1001.0
+
+    with pytest.raises(Unauthenticated, match="has expired"):
+        await keyring.authenticate("alice")
+    assert keys.questions == 1
+
+
+async def test_a_key_that_has_expired_before_it_is_first_used_is_refused():
+    with pytest.raises(Unauthenticated, match="has expired"):
+        await ring(expiring(999), clock=Clock()).authenticate("alice")
+
+
+async def test_a_key_does_not_outlive_its_end_while_the_database_is_away():
+    clock, keys = Clock(), expiring(1001)
+    keyring = ring(keys, ttl=0.02, clock=clock)
+    await keyring.authenticate("alice")
+    keys.away = True
+    await asyncio.sleep(0.03)
+    before = await keyring.authenticate("alice")
+
+    clock.now = 1001.0
+    at_once = await refused(keyring, "alice")
+    await asyncio.sleep(0.03)
+    later = await refused(keyring, "alice")
+
+    assert (before.name, at_once, later) == ("alice", True, True)
+
+
+async def test_after_clearing_a_revoked_key_is_refused_and_a_new_one_taken_at_once():
+    keys = Keys("alice")
+    keyring = ring(keys)
+    await keyring.authenticate("alice")
+    assert await refused(keyring, "bob")
+    keys.holders = Keys("bob").holders
+
+    keyring.clear()
+
+    assert await refused(keyring, "alice")
+    assert (await keyring.authenticate("bob")).name == "bob"
+
+
+async def test_an_answer_from_before_the_clearing_is_not_remembered():
+    keys = Keys("alice")
+    keys.open.clear()
+    keyring = ring(keys)
+    early = asyncio.create_task(keyring.authenticate("alice"))
+    await asyncio.sleep(0.01)
+
+    keyring.clear()
+    keys.open.set()
+    await early
+
+    keys.revoke("alice")
+    assert await refused(keyring, "alice")
+    assert keys.questions == 2
+
+
 @pytest.mark.parametrize("key", [None, "", "aip_" + "0" * 49, "x" * 513])
 async def test_what_cannot_be_a_key_is_refused_without_asking(key):
     keys = Keys()

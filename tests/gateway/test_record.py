@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from ai_proxy.core.exceptions import HistoryFull
+from ai_proxy.core.groups import BudgetSettings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import Attempt, Bounds, Exchange, KeptAnswer, Usage
 from ai_proxy.core.upstream_errors import UpstreamTimeout
@@ -14,6 +15,7 @@ from ai_proxy.dialects.call import parse
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.dialects.wires import WIRES
 from ai_proxy.gateway.health import Account, Health
+from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.record import Record
 from ai_proxy.gateway.targets import Target
 
@@ -71,7 +73,7 @@ def record(recorder):
             started=0.0,
             **{"dialect": call.dialect, "request": REQUEST, **fields},
         )
-        return Record(exchange, call, recorder, Metrics(), keep)
+        return Record(exchange, call, recorder, Limiter(MemoryCounters(), BudgetSettings(), Metrics()), Metrics(), keep)
 
     return record
 

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from ai_proxy.core.catalog import ModelSettings
-from ai_proxy.core.exceptions import BadRequest, ModelNotFound
+from ai_proxy.core.exceptions import BadRequest, ModelNotFound, ModelNotPriced
 from ai_proxy.core.types import Bounds
 from ai_proxy.core.upstream_errors import UpstreamOverloaded
 from ai_proxy.gateway.routing import Names, Router
@@ -22,7 +22,7 @@ class Provider:
 
 
 def router(
-    providers=("openai", "openrouter"), models=None, *, keys=None, limits=None, list_price=lambda *_: None, **names
+    providers=("openai", "openrouter"), models=None, *, keys=None, limits=None, prices=None, priced_only=False, **names
 ):
     keys = keys or {}
     return Router(
@@ -30,7 +30,8 @@ def router(
         {name: ModelSettings(**settings) for name, settings in (models or {}).items()},
         limits=limits or {},
         names=Names(**names),
-        list_price=list_price,
+        prices=prices,
+        priced_only=priced_only,
     )
 
 
@@ -270,28 +271,36 @@ def test_the_keys_of_a_provider_share_its_weight():
 
 
 def test_the_cheapest_comes_first_and_the_unpriced_last():
-    targets = ["openai/nobody-knows", "openai/listed", {"provider": "openrouter", "model": "own", "price": PRICE}]
-    asked = []
+    targets = ["openai/nobody-knows", "openai/gpt-4o-mini", {"provider": "openrouter", "model": "own", "price": PRICE}]
 
-    def list_price(provider, model):
-        asked.append(model)
-        return {"listed": 0.5}.get(model)
+    route = router(models={"m": {"targets": targets, "strategy": "least-cost"}}).route("m")
 
-    route = router(models={"m": {"targets": targets, "strategy": "least-cost"}}, list_price=list_price).route("m")
-
-    assert labels(route) == ["openai/listed", "openrouter/own", "openai/nobody-knows"]
-    assert asked == ["nobody-knows", "listed"]
+    assert labels(route) == ["openai/gpt-4o-mini", "openrouter/own", "openai/nobody-knows"]
 
 
 PRICE = {"input": 1, "output": 4}
 
 
-def test_prices_are_not_looked_up_where_nobody_asks_for_them():
-    asked = []
+def test_who_refuses_what_has_no_price_has_targets_passed_over():
+    targets = ["openai/nobody-knows", "openai/gpt-4o-mini"]
 
-    router(models={"m": {"targets": THREE}}, list_price=lambda *names: asked.append(names))
+    route = router(models={"m": {"targets": targets}}, priced_only=True).route("m")
 
-    assert asked == []
+    assert labels(route) == ["openai/gpt-4o-mini"]
+
+
+@pytest.mark.parametrize("name", ["m", "openai/nobody-knows"])
+def test_who_refuses_what_has_no_price_refuses_a_model_without_any(name):
+    route = router(models={"m": {"targets": ["openai/nobody-knows"]}}, priced_only=True).route(name)
+
+    with pytest.raises(ModelNotPriced) as refused:
+        labels(route)
+
+    assert refused.value.status == 403
+
+
+def test_models_without_a_price_are_served_unless_they_are_refused():
+    assert labels(router().route("openai/nobody-knows")) == ["openai/nobody-knows"]
 
 
 def answer(target, *, seconds, at, stream=False):

@@ -8,7 +8,9 @@ import pytest
 from ai_proxy.core import apikeys
 from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import BadRequest, NotFound
+from ai_proxy.core.types import COMMAND_LINE
 from ai_proxy.services import keys
+from ai_proxy.services.keys import Keys, NewKey
 from ai_proxy.storage import keys as stored
 from ai_proxy.storage import schema
 from ai_proxy.storage.engine import Database
@@ -36,13 +38,18 @@ async def database(tmp_path):
         yield database
 
 
+async def create(database: Database, settings: Settings, name: str) -> tuple[str, str]:
+    made, key = await (await keys.at_command_line(database, settings)).create(COMMAND_LINE, NewKey(name=name))
+    return made.id, key
+
+
 async def holder(database: Database, key: str) -> str | None:
     principal = await stored.find(database, apikeys.digest(key, SECRET))
     return None if principal is None else principal.name
 
 
 async def test_a_created_key_is_found_and_listed(database, settings):
-    key_id, key = await keys.create(database, settings, "laptop")
+    key_id, key = await create(database, settings, "laptop")
 
     [listed] = await keys.list_all(database)
 
@@ -54,7 +61,7 @@ async def test_a_created_key_is_found_and_listed(database, settings):
 @pytest.mark.parametrize("name", ["", " ", "\t", "x" * 201, "red \x1b[31m", "two\nlines", "left\u202eright"])
 async def test_a_name_that_cannot_be_listed_is_refused(database, name, settings):
     with pytest.raises(BadRequest) as refused:
-        await keys.create(database, settings, name)
+        await create(database, settings, name)
 
     assert refused.value.param == "name"
     assert await keys.list_all(database) == []
@@ -62,15 +69,15 @@ async def test_a_name_that_cannot_be_listed_is_refused(database, name, settings)
 
 async def test_a_name_may_be_in_any_language_and_two_keys_may_share_one(database, settings):
     for _ in range(2):
-        await keys.create(database, settings, "Ноутбук Ады 🦆 " + "x" * 180)
+        await create(database, settings, "Ноутбук Ады 🦆 " + "x" * 180)
 
     assert len(await keys.list_all(database)) == 2
 
 
 async def test_a_revoked_key_is_found_no_more_and_stays_listed(database, settings):
-    key_id, key = await keys.create(database, settings, "stolen")
+    key_id, key = await create(database, settings, "stolen")
 
-    await keys.revoke(database, key_id)
+    await Keys(database, SECRET).revoke(COMMAND_LINE, key_id)
 
     [listed] = await keys.list_all(database)
     assert await holder(database, key) is None
@@ -79,25 +86,25 @@ async def test_a_revoked_key_is_found_no_more_and_stays_listed(database, setting
 
 
 async def test_a_key_is_revoked_once(database, settings):
-    key_id, _ = await keys.create(database, settings, "stolen")
-    await keys.revoke(database, key_id)
+    key_id, _ = await create(database, settings, "stolen")
+    await Keys(database, SECRET).revoke(COMMAND_LINE, key_id)
     [before] = await keys.list_all(database)
     time.sleep(0.001)
 
     with pytest.raises(NotFound):
-        await keys.revoke(database, key_id)
+        await Keys(database, SECRET).revoke(COMMAND_LINE, key_id)
 
     assert await keys.list_all(database) == [before]
 
 
 async def test_no_key_is_made_where_the_secret_of_the_others_is_lost(database, tmp_path):
     first = settings_of(tmp_path)
-    await keys.create(database, first, "before")
+    await create(database, first, "before")
     (tmp_path / "secret").unlink()
 
     with pytest.raises(SystemExit, match="the secret that the other keys were made with is not here"):
-        await keys.create(database, first, "after")
-    await keys.create(database, settings_of(tmp_path, secret=TEXT), "under a secret of the operator's")
+        await create(database, first, "after")
+    await create(database, settings_of(tmp_path, secret=TEXT), "under a secret of the operator's")
 
     assert not (tmp_path / "secret").exists()
     assert [key.name for key in await keys.list_all(database)] == ["before", "under a secret of the operator's"]
@@ -125,7 +132,7 @@ async def test_the_operators_own_key_is_stored_once_and_never_returned(database)
 async def test_the_operators_own_key_stays_revoked(database):
     await keys.ensure_first(database, SECRET, OWN)
     [listed] = await keys.list_all(database)
-    await keys.revoke(database, listed.id)
+    await Keys(database, SECRET).revoke(COMMAND_LINE, listed.id)
 
     await keys.ensure_first(database, SECRET, OWN)
 

@@ -54,6 +54,15 @@ async def test_does_nothing_the_second_time(settings, database, capsys):
     assert len(await keys.list_all(database)) == 1
 
 
+async def test_only_the_first_start_shows_how_to_become_administrator(settings, database, capsys):
+    await prepare(settings, database)
+    first = capsys.readouterr().err
+    await prepare(settings, database)
+
+    assert "make the first administrator: ai-proxy users create NAME --admin" in first
+    assert "administrator" not in capsys.readouterr().err
+
+
 async def test_waits_for_a_lock_that_lasts_longer_than_one_try(settings, database):
     await prepare(settings, database)
     given = settings_of(settings.data_directory.parent, api_key="a-key-of-the-operator")

@@ -1,47 +1,34 @@
-"""The database's errors and its file, and what the history makes of rows."""
+"""The database, in a file and on a server: its errors, its locks, and what the history makes of rows."""
 
 import asyncio
-import shutil
-import sqlite3
-import threading
 import time
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
-from structlog.testing import capture_logs
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ai_proxy.core.exceptions import DatabaseUnavailable
-from ai_proxy.core.types import Exchange, Turn, Usage
-from ai_proxy.storage import history, keys, schema
-from ai_proxy.storage.engine import DRIVER_THREAD, Database, outlast_lock
+from ai_proxy.core.types import Turn, Usage
+from ai_proxy.storage import audit, history, keys, records, schema
+from ai_proxy.storage.engine import outlast_lock
+from tests.stores import exchange, page
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def database(tmp_path):
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}/data/x.db", directory=tmp_path / "data") as database:
+async def database(store):
+    async with store.database() as database:
         await schema.upgrade(database)
         await keys.add(database, key_id="key", name="laptop", digest="d", hint="h", created_at=1)
         yield database
 
 
-def exchange(identifier: str, **fields) -> Exchange:
-    given = {"key_id": "key", "question": "q", "answer": "a", "model": "m", "conversation_id": None}
-    return Exchange(id=identifier, created_at=1, started=0.0, **{**given, **fields})
-
-
-async def page(database: Database) -> list[Exchange]:
-    found, _ = await history.page(database, key_id="key", before=None, limit=100)
-    return list(found)
-
-
 async def test_a_row_comes_back_as_it_went_in(database):
     row = exchange(
         "1",
-        question="Ünïcödé 🦆\x00\n",
+        question="Ünïcödé 🦆\n",
         answer="' or 1=1; --",
         conversation_id="c",
         provider="p",
@@ -53,57 +40,57 @@ async def test_a_row_comes_back_as_it_went_in(database):
         duration_ms=1.5,
     )
 
-    await history.add(database, [row])
+    await records.add(database, [row])
 
     assert await page(database) == [row]
 
 
-async def test_a_row_that_is_there_already_stays_as_it_is(database):
-    await history.add(database, [exchange("1"), exchange("2")])
+async def test_what_is_too_long_for_its_column_is_cut_and_takes_no_record_with_it(database, store):
+    long = "x" * 5000
 
-    await history.add(database, [exchange("2", answer="another"), exchange("3")])
+    await records.add(
+        database,
+        [exchange("1", model=long, provider=long, finish_reason=long, response_id=long, request=b"", question=long)],
+    )
+
+    (found,) = await page(database)
+    assert (len(found.model), len(found.provider), len(found.finish_reason)) == (200, 100, 100)
+    assert store.query("select length(response_id) from bodies") == [(200,)]
+    assert store.query("select length(model), length(provider) from daily_usage") == [(200, 100)]
+    assert found.question == long
+
+
+async def test_a_row_that_is_there_already_stays_as_it_is(database):
+    await records.add(database, [exchange("1"), exchange("2")])
+
+    await records.add(database, [exchange("2", answer="another"), exchange("3")])
 
     assert [(row.id, row.answer) for row in await page(database)] == [("3", "a"), ("2", "a"), ("1", "a")]
 
 
 async def test_a_bad_row_is_not_taken_for_a_database_that_is_away_and_takes_the_others_with_it(database):
     with pytest.raises(IntegrityError) as refused:
-        await history.add(database, [exchange("1", question="a secret"), exchange("2", question=None)])
+        await records.add(database, [exchange("1", question="a secret"), exchange("2", question=None)])
 
     assert await page(database) == []
     assert "a secret" not in str(refused.value)
 
 
-async def test_a_database_without_tables_is_away(tmp_path):
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}/x.db", directory=tmp_path) as database:
+async def test_a_database_without_tables_is_away(store):
+    async with store.database() as database:
         with pytest.raises(DatabaseUnavailable) as refused:
-            await history.add(database, [exchange("1", question="a secret")])
+            await records.add(database, [exchange("1", question="a secret")])
 
-    assert refused.value.reason == "(sqlite3.OperationalError) no such table: exchanges"
+    assert refused.value.reason in {
+        "(sqlite3.OperationalError) no such table: exchanges",
+        '(psycopg.errors.UndefinedTable) relation "exchanges" does not exist',
+    }
     assert "a secret" not in str(refused.value.__cause__)
-
-
-async def test_a_file_that_was_replaced_is_opened_anew(database, tmp_path):
-    file = tmp_path / "data" / "x.db"
-    await history.add(database, [exchange("1")])
-    async with database.transaction() as connection:
-        await connection.execute(text(f"vacuum into '{tmp_path}/copy.db'"))
-    await history.add(database, [exchange("2")])
-    shutil.rmtree(file.parent)
-    with pytest.raises(DatabaseUnavailable) as gone:
-        await history.add(database, [exchange("3")])
-    file.parent.mkdir()
-    (tmp_path / "copy.db").rename(file)
-
-    await history.add(database, [exchange("3")])
-
-    assert [row.id for row in await page(database)] == ["3", "1"]
-    assert gone.value.reason == "[Errno 2] the database file is gone"
 
 
 async def test_earlier_exchanges_come_oldest_first_as_far_as_they_fit(database):
     rows = [exchange(str(number), question="qqq", answer=str(number) * 2, conversation_id="c") for number in range(5)]
-    await history.add(database, rows)
+    await records.add(database, rows)
 
     everything = await history.earlier(database, "key", "c", budget=25)
     fitting = await history.earlier(database, "key", "c", budget=14)
@@ -114,8 +101,8 @@ async def test_earlier_exchanges_come_oldest_first_as_far_as_they_fit(database):
     assert nothing == []
 
 
-async def test_the_schema_is_told_and_brought_to_head(tmp_path):
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}/x.db", directory=tmp_path) as database:
+async def test_the_schema_is_told_and_brought_to_head(store):
+    async with store.database() as database:
         before = await schema.current(database)
         await schema.upgrade(database)
         await schema.upgrade(database)
@@ -124,18 +111,9 @@ async def test_the_schema_is_told_and_brought_to_head(tmp_path):
     assert (before, after) == (None, schema.HEAD)
 
 
-async def test_commits_survive_the_process_and_readers_do_not_wait_for_writers(database):
-    async with database.transaction() as connection:
-        found = [
-            await connection.scalar(text(f"pragma {name}")) for name in ("journal_mode", "synchronous", "busy_timeout")
-        ]
-
-    assert found == ["wal", 1, 2000]
-
-
 async def test_an_exchange_of_a_key_that_does_not_exist_is_a_bad_row(database):
     with pytest.raises(IntegrityError):
-        await history.add(database, [exchange("1", key_id="nobody's")])
+        await records.add(database, [exchange("1", key_id="nobody's")])
 
     assert await page(database) == []
 
@@ -147,41 +125,73 @@ async def test_readers_that_take_every_connection_do_not_keep_the_history_waitin
             await reader.execute(text("select count(*) from exchanges"))
 
         async with asyncio.timeout(2):  # a place among the readers would be waited for longer
-            await history.add(database, [exchange("1")])
+            await records.add(database, [exchange("1")])
 
     assert [row.id for row in await page(database)] == ["1"]
+
+
+async def test_two_who_read_and_then_change_take_turns(database):
+    async def count() -> None:
+        async with database.changing() as connection:
+            found = await connection.scalar(text("select created_at from api_keys"))
+            await asyncio.sleep(0.01)
+            await connection.execute(text("update api_keys set created_at = :new"), {"new": found + 1})
+
+    await asyncio.gather(*(count() for _ in range(4)))
+
+    async with database.transaction() as connection:
+        assert await connection.scalar(text("select created_at from api_keys")) == 5
+
+
+async def test_what_a_caller_sends_may_be_longer_than_the_audit_log_has_room_for(database, store):
+    long = "x" * 5000
+    entry = {"id": "1", "created_at": 1, "actor_id": None, "action": "login.failed", "details": long}
+    entry |= dict.fromkeys(("actor", "target", "address", "request_id"), long)
+
+    async with database.changing() as connection:
+        await audit.add(connection, entry)
+
+    (row,) = store.query("select actor, target, address, request_id, details from audit")
+    assert [len(text) for text in row] == [200, 250, 64, 128, 5000]
+
+
+async def test_nobody_changes_or_deletes_what_the_audit_log_says(database, store):
+    entry = "insert into audit values ('1', 1, null, 'a', 'login', 't', '{}', '', '')"
+    async with database.transaction() as connection:
+        await connection.execute(text(entry))
+
+    refusals = []
+    for change in ("update audit set actor = 'b'", "delete from audit"):
+        with pytest.raises(DBAPIError, match="append-only") as refused:
+            async with database.transaction() as connection:
+                await connection.execute(text(change))
+        refusals.append(refused)
+
+    assert len(refusals) == 2
+    assert store.query("select actor from audit") == [("a",)]
 
 
 # A lock that another process holds
 
 
-@pytest.fixture
-def lock(database, tmp_path):
-    """The lock that writers need, taken and given back as a test likes."""
-    with closing(sqlite3.connect(tmp_path / "data" / "x.db", isolation_level=None)) as other:
-        other.execute("begin immediate")
-        yield other
-
-
-async def test_a_database_that_is_locked_is_told_from_one_that_is_broken(database, lock, tmp_path):
-    with pytest.raises(DatabaseUnavailable) as locked:
-        await history.add(database, [exchange("1")])
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}/locked.db", directory=tmp_path) as empty:
-        with pytest.raises(DatabaseUnavailable) as broken:  # its message speaks of a lock too
-            async with empty.transaction() as connection:
-                await connection.execute(text('select * from "the database is locked"'))
+async def test_a_database_that_is_locked_is_told_from_one_that_is_broken(database, store):
+    with store.locked(), pytest.raises(DatabaseUnavailable) as locked:
+        await records.add(database, [exchange("1")])
+    with pytest.raises(DatabaseUnavailable) as broken:  # its message speaks of a lock too
+        async with database.transaction() as connection:
+            await connection.execute(text('select * from "the database is locked"'))
 
     assert locked.value.busy
     assert "locked" in broken.value.reason
     assert not broken.value.busy
 
 
-async def test_a_lock_that_lasts_longer_than_one_try_is_outlasted(database, lock):
-    began = time.monotonic()
-    writing = asyncio.create_task(outlast_lock(lambda: history.add(database, [exchange("1")])))
-    await asyncio.sleep(2.2)
-    waiting = not writing.done()
-    lock.execute("rollback")
+async def test_a_lock_that_lasts_longer_than_one_try_is_outlasted(database, store):
+    with store.locked():
+        began = time.monotonic()
+        writing = asyncio.create_task(outlast_lock(lambda: records.add(database, [exchange("1")])))
+        await asyncio.sleep(2.2)
+        waiting = not writing.done()
 
     await writing
 
@@ -202,44 +212,3 @@ async def test_what_is_no_lock_is_not_waited_for():
         await outlast_lock(work)
 
     assert tries == [1]
-
-
-# The driver's threads
-
-
-def driver_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.endswith(DRIVER_THREAD)]
-
-
-async def test_the_drivers_threads_have_the_name_that_they_are_looked_for_by(database):
-    async with database.transaction():
-        assert driver_threads() != []
-
-
-async def test_no_thread_of_the_driver_outlives_the_database(tmp_path):
-    async with Database(f"sqlite+aiosqlite:///{tmp_path}", directory=tmp_path) as database:
-        with pytest.raises(DatabaseUnavailable):
-            await schema.current(database)
-
-    assert driver_threads() == []
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the connection that is left
-async def test_a_connection_that_does_not_close_is_left_after_a_while_and_the_log_says_so(tmp_path):
-    answer = threading.Event()
-    with capture_logs() as log:
-        async with Database(f"sqlite+aiosqlite:///{tmp_path}/x.db", directory=tmp_path, closing_time=0.1) as database:
-            async with database.writing() as connection:
-                driver = (await connection.get_raw_connection()).driver_connection
-                await driver.create_function("hang", 0, lambda: answer.wait(30))
-            hanging = asyncio.create_task(driver.execute_fetchall("select hang()"))
-            await asyncio.sleep(0)
-            began = time.monotonic()
-    waited = time.monotonic() - began
-    answer.set()
-    await asyncio.wait([hanging])
-
-    assert 0.1 <= waited < 3
-    assert [(line["log_level"], line["event"]) for line in log] == [
-        ("error", "database: connections that could not be closed are left")
-    ]

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, ClientGone, RequestTimeout, UnsupportedMediaType
 from ai_proxy.core.groups import ServerSettings
 from ai_proxy.schemas.ask import AskRequest
+
+M = TypeVar("M", bound=BaseModel)
 
 
 async def read_body(request: Request, settings: ServerSettings) -> bytes:
@@ -39,19 +41,24 @@ async def read_json(request: Request, settings: ServerSettings) -> Any:
         raise BadRequest(message) from None
 
 
-def parse_ask(body: Any) -> AskRequest:
-    """Raises `BadRequest`, naming the field at fault."""
+def parse(body: Any, model: type[M]) -> M:
+    """The body as what it must be. Raises `BadRequest`, naming the field at fault."""
     if not isinstance(body, dict):
         message = "The body must be a JSON object."
         raise BadRequest(message)
-    unknown = next((name for name in body if name not in AskRequest.model_fields), None)
+    unknown = next((name for name in body if name not in model.model_fields), None)
     if unknown is not None:  # found here, because Pydantic would make an error of each, however many there are
         raise invalid([unknown], "there is no such field")
     try:
-        return AskRequest.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise invalid(problem["loc"], problem["msg"]) from None
+
+
+def parse_ask(body: Any) -> AskRequest:
+    """Raises `BadRequest`, naming the field at fault."""
+    return parse(body, AskRequest)
 
 
 def invalid(location: Sequence[int | str], reason: str) -> BadRequest:

@@ -14,6 +14,7 @@ from ai_proxy.api.disconnect import UntilGone
 from ai_proxy.api.sse import AnswerStream
 from ai_proxy.api.streams import form_of
 from ai_proxy.core.ids import uuid7
+from ai_proxy.core.money import dollars
 from ai_proxy.core.types import Exchange, KeptAnswer, Principal
 from ai_proxy.dialects.call import Call, Dialect, parse
 from ai_proxy.dialects.chat import Completion
@@ -96,7 +97,9 @@ def new_exchange(request: Request, principal: Principal, question: str, *, start
 def told(exchange: Exchange) -> dict[str, str]:
     """The headers that tell how an answer came about. The overhead is what the gateway itself took, in milliseconds."""
     overhead = (time.perf_counter() - exchange.started) * 1000 - exchange.waited_ms
-    headers = {**_origin(exchange), "x-ai-proxy-overhead-ms": f"{overhead:.1f}"}
+    headers = {**_origin(exchange), "x-ai-proxy-overhead-ms": f"{overhead:.1f}", **exchange.limits_told}
+    if not exchange.stream and exchange.cost is not None:  # the cost of a stream is known at its end
+        headers["x-ai-proxy-cost-usd"] = dollars(exchange.cost)
     if exchange.reuse is not None and exchange.reuse.outcome:
         headers["x-ai-proxy-cache"] = exchange.reuse.outcome
         if exchange.reuse.outcome == "hit":

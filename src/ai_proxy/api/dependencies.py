@@ -1,18 +1,24 @@
 """What an endpoint may ask for. Everything is built once, in app.py."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
+from ai_proxy.api import cookies, origin
 from ai_proxy.api.permissions import PERMISSIONS, Permission
-from ai_proxy.core.exceptions import PermissionDenied
+from ai_proxy.core.exceptions import NotSignedIn, PermissionDenied
 from ai_proxy.core.groups import ServerSettings
+from ai_proxy.core.logging import request_id
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Principal
+from ai_proxy.core.types import Actor, Principal
 from ai_proxy.gateway.auth import KeyRing, key_from
 from ai_proxy.gateway.idempotency import Idempotency
+from ai_proxy.gateway.limits import Limiter
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.recorder import Recorder
+from ai_proxy.services.accounts import Accounts
+from ai_proxy.services.keys import Keys
+from ai_proxy.services.oidc import Oidc
 from ai_proxy.storage.engine import Database
 
 
@@ -22,8 +28,12 @@ class State(TypedDict):
     gateway: Gateway
     idempotency: Idempotency
     keyring: KeyRing
+    limiter: Limiter
     recorder: Recorder
     database: Database
+    accounts: Accounts
+    keys: Keys
+    oidc: Oidc | None
     metrics: Metrics
     server: ServerSettings
 
@@ -40,14 +50,8 @@ def permission_of(request: Request) -> Permission:
 
 async def authenticate(request: Request) -> Principal:
     """Whose key it is. Raises `Unauthenticated`, or `PermissionDenied` for a key that may not do this."""
-    authorization = api_key = None
-    for name, value in request.scope["headers"]:
-        if name == b"authorization":
-            authorization = value.decode("latin-1")
-        elif name == b"x-api-key":
-            api_key = value.decode("latin-1")
     keyring = state_of(request)["keyring"]
-    principal = await keyring.authenticate(key_from(authorization, api_key))
+    principal = await keyring.authenticate(_key_of(request))
     request.scope["principal"] = principal
     permission = permission_of(request)
     if permission.scope not in principal.scopes or principal.role not in permission.roles:
@@ -56,9 +60,95 @@ async def authenticate(request: Request) -> Principal:
     return principal
 
 
+def _key_of(request: Request) -> str | None:
+    authorization = api_key = None
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            authorization = value.decode("latin-1")
+        elif name == b"x-api-key":
+            api_key = value.decode("latin-1")
+    return key_from(authorization, api_key)
+
+
+async def act(request: Request) -> Actor:
+    """Who administers: the holder of a key that may manage, else the person whose session cookie came along.
+
+    Raises `Unauthenticated` or `NotSignedIn`; and `PermissionDenied`, which is noted in the audit log.
+    """
+    scope = request.scope
+    if "actor" not in scope:
+        actor = await _holder(request) if _has_key(request) else await _person(request)
+        try:
+            _check(request, actor)
+        except PermissionDenied as refusal:
+            await state_of(request)["accounts"].note_refusal(actor, _name(request), refusal.message)
+            raise
+        scope["actor"] = actor
+    return cast("Actor", scope["actor"])
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from: the peer, or whom a proxy that the server trusts names."""
+    return "" if request.client is None else request.client.host
+
+
+async def _holder(request: Request) -> Actor:
+    principal = await state_of(request)["keyring"].authenticate(_key_of(request))
+    request.scope["principal"] = principal
+    return await state_of(request)["accounts"].holder(principal, address=address_of(request), request_id=_id())
+
+
+async def _person(request: Request) -> Actor:
+    if not permission_of(request).by_session:
+        await state_of(request)["keyring"].authenticate(None)
+    token = cookies.token_in(request)
+    if token is None:
+        message = "Sign in first (POST /api/auth/login), or send an API key that may manage."
+        raise NotSignedIn(message)
+    sessions = state_of(request)["accounts"].sessions
+    actor = await sessions.actor(token, address=address_of(request), request_id=_id())
+    if actor is None:
+        message = "The session has ended: sign in again."
+        raise NotSignedIn(message)
+    return actor
+
+
+def _check(request: Request, actor: Actor) -> None:
+    permission = permission_of(request)
+    if actor.session_id is None:
+        _check_scope(request, permission)
+    elif request.method not in origin.SAFE:
+        origin.check(request, required=True)
+    if actor.role not in permission.roles:
+        message = f"The role {actor.role!r} may not do this."
+        raise PermissionDenied(message)
+
+
+def _check_scope(request: Request, permission: Permission) -> None:
+    if permission.scope is None:
+        message = "An API key will not do here: sign in instead."
+        raise PermissionDenied(message)
+    if permission.scope not in request.scope["principal"].scopes:
+        message = f"This API key may not do this: it needs the scope {permission.scope!r}."
+        raise PermissionDenied(message)
+
+
+def _has_key(request: Request) -> bool:
+    return "authorization" in request.headers or "x-api-key" in request.headers
+
+
+def _name(request: Request) -> str:
+    return f"{request.method} {request.scope['route'].path}"
+
+
+def _id() -> str:
+    return request_id.get() or ""
+
+
 async def get_state(request: Request) -> State:
     return state_of(request)
 
 
 CurrentPrincipal = Annotated[Principal, Depends(authenticate)]
+CurrentActor = Annotated[Actor, Depends(act)]
 CurrentState = Annotated[State, Depends(get_state)]

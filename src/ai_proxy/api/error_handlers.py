@@ -12,7 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from ai_proxy.api.body import invalid
-from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, GatewayError, MethodNotAllowed, NotFound, RequestTimeout
+from ai_proxy.core.exceptions import (
+    BadRequest,
+    BodyTooLarge,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    RequestTimeout,
+)
 from ai_proxy.core.logging import request_id
 from ai_proxy.core.upstream_errors import UpstreamOverloaded
 
@@ -59,7 +67,7 @@ def render(error: GatewayError, path: str = "") -> Response:
 
 
 def _headers(error: GatewayError) -> dict[str, str]:
-    headers = {}
+    headers = dict(error.headers) if isinstance(error, RateLimited) else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
@@ -126,7 +134,6 @@ async def on_bug(request: Request, error: Exception) -> Response:
     """Everything else is a bug of ours: the traceback goes to the log, the client gets the request id."""
     log.error("internal error", exc_info=error)
     response = await on_gateway_error(request, bug())
-    response.headers["x-request-id"] = response.headers["request-id"] = request_id.get() or ""
     response.headers["connection"] = "close"  # the server cuts it after an exception that nobody took
     return response
 

@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 import structlog
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_proxy.api.disconnect import shutting_down
-from ai_proxy.api.error_handlers import bug, render
+from ai_proxy.api.error_handlers import bug, on_bug, render
 from ai_proxy.core.exceptions import GatewayError
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
 from ai_proxy.core.metrics import Metrics
+from ai_proxy.core.money import dollars_of
 
 _SANE_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
@@ -51,9 +53,11 @@ class Requests:
             scope["error"] = farewell = shutting_down()
             if not send.status:
                 await render(farewell, scope["path"])(scope, receive, send)
-        except Exception:  # a bug of ours, which the framework answers; but the line must not call it a success
-            scope["error"] = bug()
-            if send.status:
+        except Exception as error:  # a bug of ours, which the framework may have answered
+            if not send.status:
+                await (await on_bug(Request(scope), error))(scope, receive, send)
+            elif send.status < _SERVER_ERROR:  # it had begun, and the line must not call it a success
+                scope["error"] = bug()
                 self.metrics.stream_aborted("gateway")
             raise
 
@@ -128,6 +132,7 @@ def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
             "provider": exchange.provider,
             "input_tokens": exchange.usage.input_tokens,
             "output_tokens": exchange.usage.output_tokens,
+            "cost_usd": dollars_of(exchange.cost),
             "attempts": exchange.attempts,
         }
     error: GatewayError | None = scope.get("error")

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from ai_proxy import __version__
 from ai_proxy.dialects.call import Dialect
@@ -12,14 +13,15 @@ from ai_proxy.schemas.error import AnthropicErrorResponse, ErrorResponse
 
 _ERRORS = {
     400: "The request is not as expected; `param` names the field.",
-    401: "The API key is missing or wrong.",
+    401: "The API key or the session is missing, wrong or over.",
+    403: "Who asks may not do this.",
     404: "What the request names is not there: its model, say, or an earlier response.",
     408: "The body did not arrive in time.",
-    409: "A call with the same Idempotency-Key is running.",
+    409: "It is there already, or has changed meanwhile: a call with the same Idempotency-Key is running, say.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The provider cannot work with the request, or its Idempotency-Key was used for another one.",
-    429: "The provider limits the rate of calls.",
+    429: "Too many calls or tries: see Retry-After.",
     500: "A fault of the gateway itself: its log has the details under the request's id.",
     502: "The provider failed.",
     503: "The provider is overloaded, or the gateway cannot take the call now: see Retry-After.",
@@ -30,6 +32,12 @@ _ERRORS = {
 ASK_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": AskRequest.model_json_schema()}}}
 }
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The body of an endpoint that reads it itself, for its `openapi_extra`."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def sdk_operation(dialect: Dialect, description: str = "") -> dict[str, Any]:

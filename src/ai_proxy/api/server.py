@@ -77,7 +77,8 @@ def serve(app: ASGIApp, listener: socket.socket, limits: ServerSettings, *, call
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(limits.trusted_proxies),
+        forwarded_allow_ips=limits.trusted_proxies,
         timeout_keep_alive=limits.keep_alive,
         timeout_graceful_shutdown=limits.shutdown_timeout,
     )

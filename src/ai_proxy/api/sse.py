@@ -12,6 +12,7 @@ from ai_proxy.api.disconnect import UntilGone
 from ai_proxy.api.error_handlers import envelope
 from ai_proxy.core.exceptions import ClientGone, GatewayError
 from ai_proxy.core.metrics import Metrics
+from ai_proxy.core.money import dollars_of
 from ai_proxy.core.types import Exchange
 from ai_proxy.dialects.chat import Chunk
 
@@ -50,9 +51,15 @@ class Events:
         return self._frame("delta", {"text": chunk.text}) if chunk.text else b""
 
     def done(self, exchange: Exchange) -> bytes:
+        usage = exchange.usage
         tail = {
             "finish_reason": exchange.finish_reason,
-            "usage": exchange.usage,
+            "usage": {
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "estimated": usage.estimated,
+            },
+            "cost_usd": dollars_of(exchange.cost),
             "duration_ms": exchange.duration_ms,
         }
         return self._frame("done", tail)

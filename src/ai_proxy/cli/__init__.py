@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from ai_proxy import __version__
-from ai_proxy.cli import config, db, keys
+from ai_proxy.cli import audit, budgets, config, db, keys, limits, projects, users
 from ai_proxy.cli.serve import serve
+from ai_proxy.cli.usage import show_usage
 
 app = typer.Typer(
     epilog="Settings come from the environment, .env and ai-proxy.toml in the working directory: see docs/settings.md.",
@@ -15,7 +16,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command(name="usage")(show_usage)
 app.add_typer(keys.app, name="keys")
+app.add_typer(projects.app, name="projects")
+app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
+app.add_typer(limits.app, name="limits")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 

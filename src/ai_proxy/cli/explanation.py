@@ -5,7 +5,9 @@ from typing import Any
 
 from ai_proxy.core import secrets
 from ai_proxy.core.config import Settings
+from ai_proxy.core.money import dollars
 from ai_proxy.core.resolved import ResolvedProvider
+from ai_proxy.gateway.pricing import Rates
 from ai_proxy.gateway.routes import build
 from ai_proxy.gateway.routing import Found, Router
 from ai_proxy.gateway.targets import Route, Target
@@ -55,7 +57,8 @@ def _target_lines(number: int, target: dict[str, Any]) -> Iterator[str]:
         if names:
             yield f"     {how:9} {', '.join(names)}"
     if target["price"] is not None:
-        yield f"     price     {target['price']:g} dollars a million tokens"
+        price = target["price"]
+        yield f"     price     ${price['input']} read, ${price['output']} written, a million tokens ({price['source']})"
 
 
 def _as_data(model: str | None, found: Found, resolved: dict[str, ResolvedProvider]) -> dict[str, Any]:
@@ -97,8 +100,14 @@ def _target(target: Target, provider: ResolvedProvider, key: int) -> dict[str, A
         },
         "dialects": {dialect: _way(dialect, target) for dialect in (*_TRANSLATED, *_PASSED_ON)},
         "weight": target.weight,
-        "price": target.price,
+        "price": _price(target.rates),
     }
+
+
+def _price(rates: Rates | None) -> dict[str, str] | None:
+    if rates is None:
+        return None
+    return {"input": dollars(rates.input), "output": dollars(rates.output), "source": rates.source}
 
 
 def _way(dialect: str, target: Target) -> str:

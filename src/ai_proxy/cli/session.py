@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import DatabaseUnavailable, GatewayError
+from ai_proxy.services import setup
 from ai_proxy.storage.engine import Database, outlast_lock
 
 T = TypeVar("T")
@@ -25,3 +26,13 @@ def run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     except GatewayError as error:
         message = f"ai-proxy: {error.message}"
     raise SystemExit(message)
+
+
+def at_schema(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """The same, after the database was brought to the current schema."""
+
+    async def migrate_and_work(database: Database) -> T:
+        await setup.settle_schema(settings, database)
+        return await work(database)
+
+    return run(settings, migrate_and_work)

@@ -75,7 +75,7 @@ class TargetSettings(TimeoutSettings):
     provider: str = Field(min_length=1, description="Name of the provider.")
     model: str = Field(min_length=1, description="The model's name there.")
     weight: float = Field(1.0, gt=0, le=1000, allow_inf_nan=False, description="Share of the calls, if weighted.")
-    price: Price | None = Field(None, description="For least-cost. Unset: the list price.")
+    price: Price | None = Field(None, description="What it costs. Unset: the list price.")
 
 
 def _spelled_out(target: object) -> object:

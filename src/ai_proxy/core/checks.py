@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from ai_proxy.core import addresses
+from ai_proxy.core import addresses, databases
 from ai_proxy.core.catalog import ModelSettings, ProviderSettings
 from ai_proxy.core.presets import PRESETS
 from ai_proxy.core.resolved import ResolvedProvider
@@ -36,6 +36,15 @@ def no_circle(
         if addresses.leads_to(provider.base_url, host, port):
             what = "is the address of this service itself, as HOST and PORT have it: change one of the two"
             yield Problem(sources.where(["providers", name, "base_url"]), f"{provider.base_url} {what}")
+
+
+def shared_secret(url: str, secret: object, sources: Sources) -> Iterator[Problem]:
+    """Processes on several machines share a database on a server, so none can make up the secret of its keys."""
+    if secret is None and databases.is_on_a_server(url):
+        what = (
+            "must be set with PostgreSQL: all processes that share a database need the same (openssl rand -base64 32)"
+        )
+        yield Problem(sources.where(["secret"]), what)
 
 
 def variables_of_providers(given: Mapping[str, ProviderSettings]) -> frozenset[str]:

@@ -18,13 +18,14 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ai_proxy.core import checks, resolved, secrets
+from ai_proxy.core import checks, databases, resolved, secrets
 from ai_proxy.core.catalog import ModelSettings, Price, ProviderSettings, TargetSettings
 from ai_proxy.core.groups import (
     AlertSettings,
     BudgetSettings,
     CacheSettings,
     MockSettings,
+    OidcSettings,
     PricingSettings,
     RecorderSettings,
     ServerSettings,
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///data/ai-proxy.db",
         validation_alias="DATABASE_URL",
+        repr=False,  # there may be a password in it
         description="Where the history is kept.",
     )
     mock_mode: bool | None = Field(
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     budgets: BudgetSettings = BudgetSettings()
     alerts: AlertSettings = AlertSettings()
     sessions: SessionSettings = SessionSettings()
+    oidc: OidcSettings = OidcSettings()
     providers: dict[str, ProviderSettings] = Field({}, description="Providers, first choice first.")
     models: dict[str, ModelSettings] = Field({}, description="Models by the names that callers use.")
     prices: dict[str, Price] = Field({}, description="Prices by provider/model, instead of the list prices.")
@@ -132,14 +135,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _async_driver(cls, url: str) -> str:
-        scheme, separator, rest = url.partition("://")
-        if scheme not in {"sqlite", "sqlite+aiosqlite"} or not separator:
-            message = "only SQLite is supported: sqlite+aiosqlite:///path/to/file.db"
-            raise ValueError(message)
-        if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
-            message = "must name a file after three slashes, as in sqlite+aiosqlite:///data/ai-proxy.db"
-            raise ValueError(message)
-        return f"sqlite+aiosqlite://{rest}"
+        return databases.normalized(url)
 
     @field_validator("api_key")
     @classmethod
@@ -156,6 +152,7 @@ class Settings(BaseSettings):
         found = resolved.resolve(self.providers, sources, self._defaults, required=not self.mock_mode)
         known = {**PRESETS, **found} if self.mock_mode else found
         problems = list(checks.models_fit(self.models, known, self.providers, sources))
+        problems += checks.shared_secret(self.database_url, self.secret, sources)
         if not self.mock_mode:
             problems += checks.no_circle(found, host=self.host, port=self.port, sources=sources)
         if self.mock_mode is False and not found:
@@ -179,7 +176,7 @@ class Settings(BaseSettings):
     @property
     def data_directory(self) -> Path:
         """The directory of the database file, where the server's secret is kept too."""
-        return Path(self.database_url.partition(":///")[2].partition("?")[0]).parent
+        return databases.directory(self.database_url)
 
 
 def read_settings(**overrides: object) -> Settings:

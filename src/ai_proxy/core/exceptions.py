@@ -23,6 +23,7 @@ GatewayError                        500  internal_error
 │   └── HeadersTooLarge             431  headers_too_large
 ├── LimitExceeded                   429  (the caller's limits with us; no exchange is recorded)
 │   ├── RateLimited                 429  rate_limit_exceeded
+│   │   └── LargerThanLimit         429  rate_limit_exceeded
 │   └── BudgetExceeded              429  insufficient_quota
 ├── ClientGone                      499  client_gone          (in logs and history only)
 ├── Unavailable                     503  unavailable
@@ -215,9 +216,18 @@ class RateLimited(LimitExceeded):
     code = "rate_limit_exceeded"
     should_retry = True
 
-    def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.headers = headers or {}
+
+
+class LargerThanLimit(RateLimited):
+    """More than the limit in one call: it will not fit later either."""
+
+    should_retry = False
+
+    def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, retry_after=None, headers=headers)
 
 
 class BudgetExceeded(LimitExceeded):

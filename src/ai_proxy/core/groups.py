@@ -1,8 +1,13 @@
 """The groups of settings: how much of what, and for how long. Durations are in seconds, sizes in bytes."""
 
+import base64
+import binascii
+import ipaddress
+import re
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ai_proxy.core.catalog import Seconds
 from ai_proxy.core.types import Bounds
@@ -66,6 +71,23 @@ class ServerSettings(_Group):
     max_body_bytes: Bytes = Field(10 * 2**20, description="Largest request body.")
     ping_interval: Seconds = Field(15, description="Seconds of silence before a comment is sent on a stream.")
     shutdown_timeout: int = Field(30, ge=1, le=3600, description="Seconds that running calls get at shutdown.")
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="Addresses and networks of reverse proxies, with commas between them; `none` for no proxy.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        """As they are, each with a form that it can have: all the others would never be met."""
+        if text.strip() == "none":
+            return ""
+        try:
+            networks = [str(ipaddress.ip_network(part.strip())) for part in text.split(",")]
+        except ValueError:
+            message = "must be addresses or networks, as in 127.0.0.1,10.0.0.0/8, or none"
+            raise ValueError(message) from None
+        return ",".join(networks)
 
 
 class PricingSettings(_Group):
@@ -83,6 +105,19 @@ class AlertSettings(_Group):
     url: str | None = Field(None, pattern=r"^https?://", description="Address that is told when a budget runs out.")
     secret: SecretStr | None = Field(None, min_length=16, description="What these messages are signed with.")
 
+    @field_validator("secret")
+    @classmethod
+    def _is_a_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        """`whsec_` says that base64 follows, and what cannot be read is found out at start."""
+        text = "" if secret is None else secret.get_secret_value()
+        if text.startswith("whsec_"):
+            try:
+                base64.b64decode(text.removeprefix("whsec_"), validate=True)
+            except binascii.Error:
+                message = "begins with whsec_, and what follows is not base64"
+                raise ValueError(message) from None
+        return secret
+
     @model_validator(mode="after")
     def _signed(self) -> Self:
         if self.url is not None and self.secret is None:
@@ -94,3 +129,40 @@ class AlertSettings(_Group):
 class SessionSettings(_Group):
     idle_timeout: int = Field(12 * 3600, ge=60, description="Seconds without a request after which a login ends.")
     lifetime: int = Field(7 * 86_400, ge=300, description="Seconds after which a login ends in any case.")
+
+
+class OidcSettings(_Group):
+    issuer: str | None = Field(None, max_length=200, description="Address of who vouches for people; unset: nobody.")
+    client_id: str | None = Field(None, min_length=1, description="What we are called there.")
+    client_secret: SecretStr | None = Field(None, min_length=1, description="What we prove that with.")
+    callback_url: str | None = Field(
+        None, pattern=r"^https?://[^/?#]+/api/auth/oidc/callback$", description="Where browsers come back to."
+    )
+    name_claim: str = Field("email", min_length=1, description="What of the ID token becomes the user's name.")
+    default_role: Literal["member", "viewer"] = Field("member", description="Role of users at their first login.")
+    allowed_domains: tuple[str, ...] = Field((), description="Domains of e-mail addresses that may sign in.")
+
+    @field_validator("allowed_domains", mode="before")
+    @classmethod
+    def _with_commas(cls, given: object) -> object:
+        """A variable has them with commas in between."""
+        return tuple(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else given
+
+    @field_validator("issuer")
+    @classmethod
+    def _over_tls(cls, issuer: str | None) -> str | None:
+        if issuer is not None and not re.match(r"https://[^/]|http://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)", issuer):
+            message = "must begin with https://, or with http:// on this machine"
+            raise ValueError(message)
+        if issuer is not None and find_spec("joserfc") is None:
+            message = "needs the extra oidc: pip install 'ai-proxy-gateway[oidc]'"
+            raise ValueError(message)
+        return issuer
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        missing = [name for name in ("client_id", "client_secret", "callback_url") if getattr(self, name) is None]
+        if self.issuer is not None and missing:
+            message = f"{missing[0]}: must be set when issuer is"
+            raise ValueError(message)
+        return self

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from ai_proxy import __version__
+from ai_proxy.core.money import DOLLAR
 from ai_proxy.core.types import Exchange
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -52,6 +53,8 @@ class Metrics:
             "aiproxy_upstream_requests_total", "Tries at providers.", ["provider", "outcome"], registry=registry
         )
         self._tokens = Counter("aiproxy_tokens_total", "Tokens.", ["provider", "direction"], registry=registry)
+        self._spent = Counter("aiproxy_cost_usd_total", "US dollars that calls cost.", ["provider"], registry=registry)
+        self._unpriced = Counter("aiproxy_unpriced_calls_total", "Calls whose cost nobody knows.", registry=registry)
         self._aborted = Counter("aiproxy_streams_aborted_total", "Streams that broke off.", ["by"], registry=registry)
         self._refused = Counter(
             "aiproxy_refused_connections_total",
@@ -59,9 +62,13 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self._limited = Counter(
+            "aiproxy_rate_limited_total", "Calls that the caller's own limits refused.", ["scope"], registry=registry
+        )
         self.inflight = Gauge("aiproxy_inflight_requests", "Requests being served.", registry=registry)
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._call_children: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
+        self._spent_children: dict[str, Counter] = {}
         self._attempt_children: dict[tuple[str, str], Counter] = {}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -89,8 +96,18 @@ class Metrics:
         if not exchange.cached:  # else no provider counted them
             children[1].inc(exchange.usage.input_tokens)
             children[2].inc(exchange.usage.output_tokens)
+        self._cost(exchange)
         for attempt in exchange.attempts:
             self._attempt(attempt.provider, attempt.outcome)
+
+    def _cost(self, exchange: Exchange) -> None:
+        if exchange.cost is None:
+            self._unpriced.inc()
+        elif exchange.cost:
+            child = self._spent_children.get(exchange.provider)
+            if child is None:
+                child = self._spent_children[exchange.provider] = self._spent.labels(exchange.provider)
+            child.inc(exchange.cost / DOLLAR)
 
     def _attempt(self, provider: str, outcome: str) -> None:
         child = self._attempt_children.get((provider, outcome))
@@ -108,6 +125,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Count a connection that was refused for what came on it, or for want of room. `code` is the error's."""
         self._refused.labels(code).inc()
+
+    def limited(self, scope: str) -> None:
+        """Count a call that a limit refused. `scope` is `requests`, `tokens`, `concurrent` or `budget`."""
+        self._limited.labels(scope).inc()
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Show a number that somebody else keeps. One that only grows is named `…_total`, and is a counter."""

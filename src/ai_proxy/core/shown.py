@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, SecretStr
 
-from ai_proxy.core import secrets
+from ai_proxy.core import databases, secrets
 from ai_proxy.core.config import Settings
 from ai_proxy.core.presets import PRESETS, UNKNOWN
 from ai_proxy.core.resolved import ResolvedProvider
@@ -96,7 +96,7 @@ def _plain(value: object) -> Any:
             return [_plain(part) for part in value]
         case frozenset():
             return sorted(value)
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | float():
             return value
         case _:
-            return str(value)
+            return databases.masked(str(value))  # its address is the one text that may hold a password

@@ -1,5 +1,6 @@
 """Values that travel between layers. Data only: no rules, no I/O."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -30,6 +31,15 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     period: Period
     amount: int
     alerts: tuple[int, ...] = ()
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """What a subject has spent, in nano-dollars: in the day, ISO week and month (UTC) that it is now, and ever."""
+
+    day: int = 0
+    week: int = 0
+    month: int = 0
+    total: int = 0
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +86,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens of one call. `estimated` when the provider did not count them.
 
     `input_tokens` and `output_tokens` are all that were read and written; the others say how many of these were of a
-    kind with a price of its own. `cost` is what the provider itself says that the call costs, in nano-dollars.
+    kind with a price of its own. Of those written to the cache, `cache_write_1h_tokens` stay for an hour; they have a
+    price, but no column. `cost` is what the provider itself says that the call costs, in nano-dollars.
     """
 
     input_tokens: int = 0
@@ -88,6 +99,7 @@ class Usage(msgspec.Struct, frozen=True):
     output_audio_tokens: int = 0
     reasoning_tokens: int = 0
     cost: int | None = None
+    cache_write_1h_tokens: int = 0
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -150,7 +162,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     `reuse` is None when none may be; `kept` goes into the database together with the exchange. `cost` is in
     nano-dollars, None when nobody knows the price; `price` is what it was reckoned by, as JSON.
     `asked_model` is the name that the caller used, `model` that of who answered. One that was read
-    from the history has no `principal`.
+    from the history has no `principal`. `limits_told` are the headers that tell the caller what is left of its limits.
     """
 
     id: str
@@ -185,3 +197,4 @@ class Exchange(msgspec.Struct, kw_only=True):
     price: str | None = None
     asked_model: str = ""
     principal: Principal | None = None
+    limits_told: Mapping[str, str] = {}

@@ -47,7 +47,7 @@ def usage(counts: dict[str, Any]) -> dict[str, Any] | None:
     cached, stored = _count(counts, "cache_read_input_tokens"), _count(counts, "cache_creation_input_tokens")
     read = _count(counts, "input_tokens") + cached + stored
     reasoning = _count(as_object(counts.get("output_tokens_details")), "thinking_tokens")
-    return pivot.usage(read, _count(counts, "output_tokens"), cached=cached, reasoning=reasoning)
+    return pivot.usage(read, _count(counts, "output_tokens"), cached=cached, stored=stored, reasoning=reasoning)
 
 
 def _count(counts: dict[str, Any], name: str) -> int:

@@ -4,12 +4,13 @@ The few fields that we act on are decoded; everything else passes through as it 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ai_proxy.core.types import Usage
+from ai_proxy.dialects import usage as counts
 
 CHARACTERS_PER_TOKEN = 4  # the rule of thumb for texts that a provider did not count
 
@@ -117,14 +118,12 @@ def read_usage(raw: msgspec.Raw, *, unwritten: int | None = None) -> Usage | Non
     """
     if bytes(raw) == NULL:
         return None
-    try:
-        usage = _usage.decode(raw)
-    except msgspec.MsgspecError:
+    usage = counts.decoded(raw)
+    read, written = counts.count(usage.get("prompt_tokens")), usage.get("completion_tokens")
+    written = unwritten if written is None else counts.count(written)
+    if read is None or written is None:
         return None
-    read, written = usage.prompt_tokens, unwritten if usage.completion_tokens is None else usage.completion_tokens
-    if written is None or not (0 <= read <= _MAX_TOKENS and 0 <= written <= _MAX_TOKENS):
-        return None
-    return Usage(read, written)
+    return counts.counted(read, _all_written(usage, read, written), _parts(usage), cost=counts.told_cost(usage))
 
 
 def estimate(*, input_characters: int, output_characters: int) -> Usage:
@@ -139,13 +138,7 @@ _ERROR = (
     "error"  # OpenRouter's finish reason of an answer that broke: https://openrouter.ai/docs/api-reference/overview
 )
 _ERROR_STATUSES = range(400, 600)
-_MAX_TOKENS = 2**53  # beyond it is no count, and beyond 2**63 no database holds it
 ABSENT = msgspec.Raw(NULL)
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int | None = None
 
 
 class _Part(msgspec.Struct):
@@ -188,8 +181,29 @@ class _Event(msgspec.Struct):
 _completion = msgspec.json.Decoder(_Completion)
 _event = msgspec.json.Decoder(_Event)
 _NOTHING = _Message()
-_usage = msgspec.json.Decoder(_Usage)
 _EMPTY = frozenset({NULL, b"[]", b'""', b"{}"})
+
+
+def _parts(usage: Mapping[str, Any]) -> dict[str, object]:
+    """The parts of a count that have prices of their own, or may have."""
+    read = counts.details(usage.get("prompt_tokens_details"))
+    written = counts.details(usage.get("completion_tokens_details"))
+    cached = read.get("cached_tokens")
+    if cached is None:  # https://api-docs.deepseek.com/guides/kv_cache
+        cached = usage.get("prompt_cache_hit_tokens")
+    return {
+        "cache_read_tokens": cached,
+        "cache_write_tokens": read.get("cache_write_tokens"),
+        "input_audio_tokens": read.get("audio_tokens"),
+        "output_audio_tokens": written.get("audio_tokens"),
+        "reasoning_tokens": written.get("reasoning_tokens"),
+    }
+
+
+def _all_written(usage: Mapping[str, Any], read: int, written: int) -> int:
+    """xAI and Google count what a model thinks in the total only: https://docs.x.ai/docs/guides/reasoning"""
+    total = counts.count(usage.get("total_tokens"))
+    return written if total is None else max(written, total - read)
 
 
 def _name(code: Any, kind: Any) -> str | None:

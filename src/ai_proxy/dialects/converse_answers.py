@@ -182,4 +182,4 @@ def _usage(raw: Any) -> dict[str, Any] | None:
     except msgspec.ValidationError:
         return None
     read = usage.inputTokens + usage.cacheReadInputTokens + usage.cacheWriteInputTokens
-    return pivot.usage(read, usage.outputTokens, cached=usage.cacheReadInputTokens)
+    return pivot.usage(read, usage.outputTokens, cached=usage.cacheReadInputTokens, stored=usage.cacheWriteInputTokens)

@@ -200,4 +200,14 @@ def _usage(raw: Any) -> dict[str, Any] | None:
         usage.candidatesTokenCount + usage.thoughtsTokenCount,
         cached=usage.cachedContentTokenCount,
         reasoning=usage.thoughtsTokenCount,
+        audio=(_heard(usage.promptTokensDetails), _heard(usage.candidatesTokensDetails)),
     )
+
+
+def _heard(details: Any) -> int:
+    """How many of the tokens were sounds. Nothing, if the list of kinds is none."""
+    try:
+        parts = msgspec.convert(details, list[wire.OfKind])
+    except msgspec.ValidationError:
+        return 0
+    return sum(part.tokenCount for part in parts if part.modality == "AUDIO")

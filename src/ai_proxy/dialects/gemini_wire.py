@@ -76,6 +76,13 @@ class Usage(msgspec.Struct):
     thoughtsTokenCount: Count = 0
     toolUsePromptTokenCount: Count = 0
     cachedContentTokenCount: Count = 0
+    promptTokensDetails: Any = None
+    candidatesTokensDetails: Any = None
+
+
+class OfKind(msgspec.Struct):
+    modality: str = ""
+    tokenCount: Count = 0
 
 
 def read(answer: dict[str, Any]) -> Response:

@@ -81,13 +81,14 @@ def _stop(reason: str, sequence: str | None = None) -> dict[str, Any]:
 
 
 def usage(counted: object) -> dict[str, Any]:
-    """Chat counts cached tokens among those of the prompt, Anthropic beside them."""
+    """Chat counts cached tokens, read and written, among those of the prompt, Anthropic beside them."""
     given = as_object(counted)
-    cached = _count(as_object(given.get("prompt_tokens_details")).get("cached_tokens"))
+    parts = as_object(given.get("prompt_tokens_details"))
+    cached, stored = _count(parts.get("cached_tokens")), _count(parts.get("cache_write_tokens"))
     counts: dict[str, Any] = {
-        "input_tokens": max(_count(given.get("prompt_tokens")) - cached, 0),
+        "input_tokens": max(_count(given.get("prompt_tokens")) - cached - stored, 0),
         "output_tokens": _count(given.get("completion_tokens")),
-        "cache_creation_input_tokens": 0,
+        "cache_creation_input_tokens": stored,
         "cache_read_input_tokens": cached,
     }
     reasoning = _count(as_object(given.get("completion_tokens_details")).get("reasoning_tokens"))

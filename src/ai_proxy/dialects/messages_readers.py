@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ai_proxy.core.types import Usage
+from ai_proxy.dialects import usage as counts
 from ai_proxy.dialects.chat import ABSENT, NULL, Chunk, Completion, ProviderFault
 from ai_proxy.dialects.messages_answers import as_list, as_object, text_of
 
@@ -39,8 +40,8 @@ def read_answer(body: bytes) -> Completion:
 def read_event(data: bytes) -> Chunk:
     """Decode one event of a stream. Raises as `read_answer` does.
 
-    Usage is cumulative, and comes in two parts from servers that count the input in the first event only: `joined`
-    puts them together.
+    Usage is cumulative, and comes in two parts from servers that count the input in the first event only: `joined` in
+    `usage.py` puts them together.
     """
     event = _event.decode(data)
     match event.type:
@@ -61,14 +62,6 @@ def read_event(data: bytes) -> Chunk:
         case "error":
             raise fault_of(_decoded(event.error))
     return Chunk(data, event=event.type)
-
-
-def joined(earlier: Usage | None, later: Usage | None) -> Usage | None:
-    """What two events of one stream count together."""
-    if earlier is None or later is None:
-        return later or earlier
-    read, written = max(earlier.input_tokens, later.input_tokens), max(earlier.output_tokens, later.output_tokens)
-    return Usage(read, written, later.estimated)
 
 
 def read_fault(body: bytes | msgspec.Raw) -> ProviderFault:
@@ -114,7 +107,7 @@ def fold(events: Sequence[bytes]) -> bytes:
 
 def _grow(block: dict[str, Any], delta: dict[str, Any]) -> None:
     if "partial_json" in delta:
-        block[_PIECES] = block.get(_PIECES, "") + text_of(delta["partial_json"])
+        block[_PIECES] = text_of(block.get(_PIECES)) + text_of(delta["partial_json"])
     if "signature" in delta:
         block["signature"] = delta["signature"]
     if "citation" in delta:
@@ -126,7 +119,7 @@ def _grow(block: dict[str, Any], delta: dict[str, Any]) -> None:
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
     """The input of a tool call that broke off stays the text that it is."""
-    pieces = block.pop(_PIECES, "")
+    pieces = text_of(block.pop(_PIECES, ""))
     if pieces:
         decoded = _decoded(pieces)
         block["input"] = pieces if decoded is None else decoded
@@ -150,14 +143,7 @@ _STATUSES = {  # of errors within a stream: https://platform.claude.com/docs/en/
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_MAX_COUNT = 2**53
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 
 
 class _Block(msgspec.Struct):
@@ -197,7 +183,6 @@ class _Event(msgspec.Struct):
 
 _answer = msgspec.json.Decoder(_Answer)
 _event = msgspec.json.Decoder(_Event)
-_usage = msgspec.json.Decoder(_Usage)
 _NOTHING = _Delta()
 _EMPTY = _Block()
 
@@ -205,24 +190,28 @@ _EMPTY = _Block()
 def _begun(event: "_Event") -> Usage | None:
     """The count at the start of a stream: what will be written is not in it yet, so it is no more than an estimate."""
     usage = None if event.message is None else _read_usage(event.message.usage)
-    return None if usage is None else Usage(usage.input_tokens, usage.output_tokens, estimated=True)
+    return None if usage is None else msgspec.structs.replace(usage, estimated=True)
 
 
 def _read_usage(raw: msgspec.Raw) -> Usage | None:
     """The whole prompt, cached or not. None for what is missing or cannot be a count."""
     if bytes(raw) == NULL:
         return None
-    try:
-        counts = _usage.decode(raw)
-    except msgspec.MsgspecError:
+    usage = counts.decoded(raw)
+    parts = [0 if usage.get(name) is None else counts.count(usage[name]) for name in _COUNTS]
+    if None in parts:
         return None
-    parts = (counts.input_tokens, counts.cache_creation_input_tokens, counts.cache_read_input_tokens)
-    read, written = sum(part or 0 for part in parts), counts.output_tokens or 0
-    if any(part is not None and part < 0 for part in parts) or not (0 <= written <= _MAX_COUNT and read <= _MAX_COUNT):
+    plain, stored, cached, written = (part or 0 for part in parts)
+    read = plain + stored + cached
+    if read > counts.MOST or (usage.get("output_tokens") is None and not read):
         return None
-    if counts.output_tokens is None and not read:
-        return None
-    return Usage(read, written)
+    inner = {
+        "cache_read_tokens": cached,
+        "cache_write_tokens": stored,
+        "cache_write_1h_tokens": counts.details(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"),
+        "reasoning_tokens": counts.details(usage.get("output_tokens_details")).get("thinking_tokens"),
+    }
+    return counts.counted(read, written, inner, cost=counts.told_cost(usage))
 
 
 def _decoded(data: bytes | str | msgspec.Raw) -> Any:

@@ -246,12 +246,23 @@ def head(identifier: str, created: int, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{identifier.replace('-', '')}", "created": created, "model": model}
 
 
-def usage(read: int, written: int, *, cached: int = 0, reasoning: int = 0) -> dict[str, Any]:
-    """`read` includes what was `cached`, `written` the `reasoning`: they are told as parts of them."""
+def usage(
+    read: int, written: int, *, cached: int = 0, stored: int = 0, reasoning: int = 0, audio: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
+    """`read` includes what was `cached` or `stored`, `written` the `reasoning`: they are told as parts of them.
+
+    `audio` is how much of either was sounds.
+    """
+    heard, said = audio
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
         "total_tokens": read + written,
-        "prompt_tokens_details": {"cached_tokens": cached},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "prompt_tokens_details": {"cached_tokens": cached, **_some(cache_write_tokens=stored, audio_tokens=heard)},
+        "completion_tokens_details": {"reasoning_tokens": reasoning, **_some(audio_tokens=said)},
     }
+
+
+def _some(**counts: int) -> dict[str, int]:
+    """Those that are not nothing."""
+    return {name: count for name, count in counts.items() if count}

@@ -4,11 +4,12 @@ Source: https://platform.openai.com/docs/api-reference/responses/object
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from ai_proxy.core.types import Usage
+from ai_proxy.dialects import usage as counts
 from ai_proxy.dialects.chat import ABSENT, NULL, Chunk, Completion, ProviderFault, read_fault
 
 
@@ -78,7 +79,6 @@ _CALLS = frozenset(  # items that the caller has to act on
         "tool_search_call",
     }
 )
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # beyond it is no count
 
 
 class _Part(msgspec.Struct):
@@ -103,11 +103,6 @@ class _Response(msgspec.Struct):
     error: msgspec.Raw = ABSENT
 
 
-class _Usage(msgspec.Struct):
-    input_tokens: _Count
-    output_tokens: _Count
-
-
 class _Event(msgspec.Struct):
     type: str = ""
     response: msgspec.Raw = ABSENT
@@ -119,7 +114,6 @@ class _Event(msgspec.Struct):
 
 _response = msgspec.json.Decoder(_Response)
 _parts = msgspec.json.Decoder(list[_Part])
-_counted = msgspec.json.Decoder(_Usage)
 _event = msgspec.json.Decoder(_Event)
 _object = msgspec.json.Decoder(dict[str, Any] | None)
 _string = msgspec.json.Decoder(str | None)
@@ -152,11 +146,19 @@ def _finish_reason(response: _Response) -> str:
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
     """None for what is missing or cannot be a count."""
-    try:
-        usage = _counted.decode(raw)
-    except msgspec.MsgspecError:
+    usage = counts.decoded(raw)
+    read, written = counts.count(usage.get("input_tokens")), counts.count(usage.get("output_tokens"))
+    if read is None or written is None:
         return None
-    return Usage(usage.input_tokens, usage.output_tokens)
+    inner, outer = counts.details(usage.get("input_tokens_details")), counts.details(usage.get("output_tokens_details"))
+    parts = {
+        "cache_read_tokens": inner.get("cached_tokens"),
+        "cache_write_tokens": inner.get("cache_write_tokens"),
+        "input_audio_tokens": inner.get("audio_tokens"),
+        "output_audio_tokens": outer.get("audio_tokens"),
+        "reasoning_tokens": outer.get("reasoning_tokens"),
+    }
+    return counts.counted(read, written, parts, cost=counts.told_cost(usage))
 
 
 def _fault(error: bytes | msgspec.Raw) -> ProviderFault:

@@ -1,21 +1,37 @@
-"""How much text a request of any format asks a model to read, for estimates of its tokens."""
+"""How much text a model is asked to read, or has written, in any format: for estimates of tokens."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 _TEXTS = ("system", "instructions", "messages", "input", "prompt", "tools")
+_ANSWERS = ("choices", "output", "content")
 _MOST_PARTS = 100_000
 _UNREAD = frozenset(
     {
         *("role", "type", "media_type", "signature", "cache_control"),
         *("id", "call_id", "tool_call_id", "tool_use_id"),
+        *("finish_reason", "status", "logprobs", "annotations"),
     }
 )
 
 
 def characters(body: Mapping[str, Any]) -> int:
     """Characters of all texts. Of a body with more parts than any real one has, the rest is not looked at."""
-    values = [body[name] for name in _TEXTS if name in body]
+    return _size([body[name] for name in _TEXTS if name in body])
+
+
+def written(body: bytes) -> int:
+    """Characters of all texts, thoughts and tool calls of an answer. None of what is no answer in words."""
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0
+    return _size([answer[name] for name in _ANSWERS if name in answer]) if isinstance(answer, dict) else 0
+
+
+def _size(values: list[Any]) -> int:
     size, left = 0, _MOST_PARTS
     while values and left:
         value = values.pop()

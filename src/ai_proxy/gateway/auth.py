@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -25,21 +26,33 @@ _MAX_LENGTH = 512  # of a key; longer ones are nobody's
 class KeyRing:
     """Known keys are remembered for `ttl` seconds, which is how long a revoked one may still work.
 
-    While the database is away, keys that were good go on working.
+    While the database is away, keys that were good go on working until they expire.
     """
 
     def __init__(
-        self, find: Find, *, secret: bytes, given: str | None = None, ttl: float = 5.0, size: int = 10_000
+        self,
+        find: Find,
+        *,
+        secret: bytes,
+        given: str | None = None,
+        ttl: float = 5.0,
+        size: int = 10_000,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`given` is the operator's own key, which may look like a generated one and be none."""
+        """`given` is the operator's own key, which may look like a generated one and be none.
+
+        `clock` tells the time of day in seconds since the epoch, which is what keys expire by.
+        """
         self._find = find
         self._secret = secret
         self._given = None if given is None else apikeys.digest(given, secret)
         self._ttl = ttl
         self._size = size
+        self._clock = clock
         self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Principal | None]] = {}
+        self._cleared = 0  # how many times
 
     async def authenticate(self, key: str | None) -> Principal:
         """Whose key this is. Raises `Unauthenticated`, or `DatabaseUnavailable` when that cannot be found out."""
@@ -51,22 +64,40 @@ class KeyRing:
         digest = apikeys.digest(key, self._secret)
         principal, until = self._known.get(digest, (None, 0.0))
         if principal is not None and until > time.monotonic():
-            return principal
+            return self._valid(principal)
         if apikeys.is_mistyped(key) and digest != self._given:
             raise _refusal()
-        return await self._ask(digest, principal)
+        return self._valid(await self._ask(digest, principal))
+
+    def clear(self) -> None:
+        """Forget all keys: something about them has changed, and each is looked up again when it is next used.
+
+        Answers that are on their way may be older than the change: they are not remembered either.
+        """
+        self._known.clear()
+        self._unknown.clear()
+        self._asking.clear()
+        self._cleared += 1
+
+    def _valid(self, principal: Principal) -> Principal:
+        if principal.expires_at is not None and principal.expires_at <= self._clock() * 1_000_000:
+            message = "This API key has expired: make another, or ask for one."
+            raise Unauthenticated(message)
+        return principal
 
     async def _ask(self, digest: str, known: Principal | None) -> Principal:
         if self._unknown.get(digest, 0.0) > time.monotonic():
             raise _refusal()
+        cleared = self._cleared
         try:
             principal = await self._find_once(digest)
         except DatabaseUnavailable:
-            if known is None:
+            if known is None or self._cleared != cleared:
                 raise
             log.warning("keys: the database is away, a known key goes on working", key_id=known.key_id)
             principal = known
-        self._remember(digest, principal)
+        if self._cleared == cleared:
+            self._remember(digest, principal)
         if principal is None:
             raise _refusal()
         return principal
@@ -77,8 +108,12 @@ class KeyRing:
         if task is None:
             task = asyncio.ensure_future(self._find(digest))
             self._asking[digest] = task
-            task.add_done_callback(lambda _: self._asking.pop(digest))
+            task.add_done_callback(partial(self._answered, digest))
         return await asyncio.shield(task)
+
+    def _answered(self, digest: str, task: asyncio.Task[Principal | None]) -> None:
+        if self._asking.get(digest) is task:
+            del self._asking[digest]
 
     def _remember(self, digest: str, principal: Principal | None) -> None:
         until = time.monotonic() + self._ttl

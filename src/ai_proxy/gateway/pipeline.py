@@ -5,16 +5,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import cast
 
-from ai_proxy.core.groups import CacheSettings
+from ai_proxy.core.groups import BudgetSettings, CacheSettings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Attempt, Bounds, Exchange, Reuse, Turn
+from ai_proxy.core.types import Attempt, Bounds, Exchange, Principal, Reuse, Turn
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway import translation
+from ai_proxy.gateway.access import check_model, visible
 from ai_proxy.gateway.attempts import Attempts
 from ai_proxy.gateway.cache import Cache
 from ai_proxy.gateway.coalescing import Coalescer
 from ai_proxy.gateway.discovery import Discovery, listing
+from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.record import Keep, Record
 from ai_proxy.gateway.recorder import Recorder
 from ai_proxy.gateway.routing import Router
@@ -27,10 +29,19 @@ Earlier = Callable[[str, str], Awaitable[Sequence[Turn]]]
 class Gateway:
     """However a call ends, it is recorded once: before its answer is complete, or after its client has gone."""
 
-    def __init__(self, recorder: Recorder, earlier: Earlier, metrics: Metrics, cache: CacheSettings) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        earlier: Earlier,
+        metrics: Metrics,
+        cache: CacheSettings,
+        limiter: Limiter | None = None,
+    ) -> None:
+        """Without a `limiter` of one's own, nobody is asked what was spent before."""
         self._recorder = recorder
         self._earlier = earlier
         self._metrics = metrics
+        self._limiter = limiter or Limiter(MemoryCounters(), BudgetSettings(), metrics)
         self._cache = Cache(cache)
         self._coalescer = Coalescer() if cache.coalesce else None
         self.reuses = self._cache.on or cache.coalesce  # whether any call may get the answer to another
@@ -45,15 +56,15 @@ class Gateway:
         self._discovery = discovery
         self._cache.clear()
 
-    def models(self) -> dict[str, str]:
-        """The names that calls can use, and whose models they are."""
-        return listing(self._router, self._discovery)
+    def models(self, principal: Principal) -> dict[str, str]:
+        """The names that calls of this key can use, and whose models they are."""
+        return visible(listing(self._router, self._discovery), principal, self._router.route)
 
     async def complete(self, exchange: Exchange, call: Call, keep: Keep | None = None) -> Completion:
         """The whole answer; `exchange` is filled in. What is to be kept is committed with it. Raises `GatewayError`."""
-        async with Record(exchange, call, self._recorder, self._metrics, keep) as record:
-            await self._settle(call)
-            call = record.call = await self._with_earlier(exchange, call)
+        async with Record(exchange, call, self._recorder, self._limiter, self._metrics, keep) as record:
+            await self._await_lists(call)
+            call = await self._prepared(record)
             if exchange.reuse is None:
                 target, completion = await self._ask(exchange, call, exchange.attempts)
             else:
@@ -67,9 +78,9 @@ class Gateway:
 
         Raises `GatewayError`, before the first chunk or later. Must be closed when it is left early.
         """
-        async with Record(exchange, call, self._recorder, self._metrics) as record:
-            await self._settle(call)
-            record.call = await self._with_earlier(exchange, call)
+        async with Record(exchange, call, self._recorder, self._limiter, self._metrics) as record:
+            await self._await_lists(call)
+            await self._prepared(record)
             reuse = exchange.reuse
             chunks = self._open(record) if reuse is None else self._open_or_reuse(record, reuse)
             async with aclosing(chunks):
@@ -77,7 +88,7 @@ class Gateway:
                     record.take(chunk)
                     yield chunk
 
-    async def _settle(self, call: Call) -> None:
+    async def _await_lists(self, call: Call) -> None:
         """Soon after a start: wait for providers' lists if it depends on them where the call goes."""
         while not self._discovery.is_settled and not self._router.is_certain(call.model):
             await self._discovery.settled()
@@ -146,6 +157,13 @@ class Gateway:
                 yield chunk
         if reuse.stores and record.target is not None:
             self._cache.put(key, record.target, parts)
+
+    async def _prepared(self, record: Record) -> Call:
+        """The call as it will be asked: with all of its conversation, and what it may cost at most is reserved."""
+        check_model(record.exchange.principal, record.call.model, self._router.route)
+        call = await self._with_earlier(record.exchange, record.call)
+        record.call = call = await self._limiter.reserve(record.admission, call, self._router.route)
+        return call
 
     async def _with_earlier(self, exchange: Exchange, call: Call) -> Call:
         if exchange.conversation_id is None:

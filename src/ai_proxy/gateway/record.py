@@ -9,13 +9,15 @@ from typing import Self
 
 import msgspec
 
-from ai_proxy.core.exceptions import GatewayError, ShuttingDown
+from ai_proxy.core.exceptions import GatewayError, HistoryFull, LimitExceeded, ShuttingDown
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Exchange, KeptAnswer, Usage
+from ai_proxy.core.types import Exchange, KeptAnswer
 from ai_proxy.dialects.call import Call
-from ai_proxy.dialects.chat import Chunk, Completion, estimate
-from ai_proxy.dialects.messages_readers import joined
+from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.dialects.wires import WIRES
+from ai_proxy.gateway.counting import Count
+from ai_proxy.gateway.limits import Admission, Limiter
+from ai_proxy.gateway.pricing import reckoned
 from ai_proxy.gateway.recorder import Recorder
 from ai_proxy.gateway.targets import Target
 
@@ -31,11 +33,19 @@ class Record:
     """Use as an async context manager around the call. `call` is what is asked in the end."""
 
     def __init__(
-        self, exchange: Exchange, call: Call, recorder: Recorder, metrics: Metrics, keep: Keep | None = None
+        self,
+        exchange: Exchange,
+        call: Call,
+        recorder: Recorder,
+        limiter: Limiter,
+        metrics: Metrics,
+        keep: Keep | None = None,
     ) -> None:
         self.exchange = exchange
         self.call = call
+        self.admission: Admission | None = None
         self._recorder = recorder
+        self._limiter = limiter
         self._metrics = metrics
         self._keep = keep
         self._completion: Completion | None = None
@@ -43,7 +53,7 @@ class Record:
         self._keeps_bodies = exchange.request is not None
         self._texts: list[str] = []
         self._events: list[bytes] = []
-        self._usage: Usage | None = None
+        self._count = Count()
 
     def answered_by(self, target: Target) -> None:
         """Note who answers."""
@@ -57,8 +67,7 @@ class Record:
         """Note what an answer, or a chunk of one, says."""
         if isinstance(part, Completion) or not part.index:
             self._take_text(part)
-        if part.usage is not None:
-            self._usage = joined(self._usage, part.usage)
+        self._count.take(part)
         if isinstance(part, Completion):
             self._completion = part
             if self._keeps_bodies:
@@ -73,7 +82,12 @@ class Record:
             self.exchange.finish_reason = part.finish_reason
 
     async def __aenter__(self) -> Self:
-        self._recorder.admit()
+        self.admission = await self._limiter.admit(self.exchange, self.call)
+        try:
+            self._recorder.admit()
+        except HistoryFull:
+            await self._limiter.settle(self.admission, self.exchange)
+            raise
         return self
 
     async def __aexit__(
@@ -82,19 +96,34 @@ class Record:
         exchange = self.exchange
         cancelled = False
         try:
-            self._settle(error)
-            if len(self._events) > _MANY:
-                cancelled = await _unhurried(asyncio.get_running_loop().run_in_executor(_FOLDER, self._fold))
-            else:
-                self._fold()
-            if error is None:
-                self._name()
-        finally:  # whatever fails here: a place in the queue was reserved for this record
-            released = self._recorder.add(exchange)
+            if not isinstance(error, LimitExceeded):
+                cancelled = await self._complete(error)
+        finally:  # whatever fails here: a place in the queue was reserved for this record, and maybe money
+            released = self._leave(error)
+            await self._limiter.settle(self.admission, exchange)
         if cancelled:
             raise asyncio.CancelledError
-        if exchange.status != "cancelled":  # nobody waits for a cancelled one
+        if released is not None and exchange.status != "cancelled":  # nobody waits for a cancelled one
             await released.wait()
+
+    async def _complete(self, error: BaseException | None) -> bool:
+        """Fill in how it ended. Returns whether somebody cancelled us meanwhile."""
+        cancelled = False
+        self._settle(error)
+        if len(self._events) > _MANY:
+            cancelled = await _unhurried(asyncio.get_running_loop().run_in_executor(_FOLDER, self._fold))
+        else:
+            self._fold()
+        if error is None:
+            self._name()
+        return cancelled
+
+    def _leave(self, error: BaseException | None) -> asyncio.Event | None:
+        """Queue the record. There is none of a call that a limit refused."""
+        if isinstance(error, LimitExceeded):
+            self._recorder.withdraw()
+            return None
+        return self._recorder.add(self.exchange)
 
     def _settle(self, error: BaseException | None) -> None:
         exchange = self.exchange
@@ -102,7 +131,8 @@ class Record:
         exchange.answer = "".join(self._texts)
         if error is not None:
             _fail(exchange, error)
-        exchange.usage = self._counted()
+        exchange.usage = self._count.usage(self.call, answered=bool(self.target or self._texts))
+        exchange.cost, exchange.price = self._cost()
         self._metrics.call(exchange)
 
     def _fold(self) -> None:
@@ -122,13 +152,11 @@ class Record:
         if self._keep is not None and self._completion is not None:
             exchange.kept = self._keep(exchange, self._completion)
 
-    def _counted(self) -> Usage:
-        """The provider's count; an estimate if there is an answer without one; nothing if there is no answer."""
-        counted = self._usage
-        if not self._texts or (counted is not None and not counted.estimated):
-            return counted or Usage()
-        guess = estimate(input_characters=self.call.characters(), output_characters=len(self.exchange.answer))
-        return guess if counted is None else Usage(counted.input_tokens, guess.output_tokens, estimated=True)
+    def _cost(self) -> tuple[int | None, str | None]:
+        """And what it was reckoned by. Nothing if nobody answered, or if another call had paid for the answer."""
+        if self.target is None or self.exchange.cached or self.call.dialect == "count_tokens":
+            return 0, None
+        return reckoned(self.target.rates, self.exchange.usage)
 
 
 async def _unhurried(work: asyncio.Future[None]) -> bool:

@@ -56,12 +56,16 @@ class Recorder:
         self.failing = False
 
     def admit(self) -> None:
-        """Reserve the place for one record. Raises `HistoryFull`. Each call must be followed by one of `add`."""
+        """Reserve the place for one record. Raises `HistoryFull`. Must be followed by one `add` or `withdraw`."""
         if self.held >= self._settings.capacity or self.held_characters >= self._settings.max_characters:
             message = "The history cannot be written at the moment, so no more calls are taken: try again later."
             raise HistoryFull(message)
         self.held += 1
         self._idle.clear()
+
+    def withdraw(self) -> None:
+        """Give the place for a record back: there is nothing to record."""
+        self._free(1)
 
     def add(self, exchange: Exchange) -> asyncio.Event:
         """Queue a record. The event is set when its answer need not wait any longer.
@@ -144,8 +148,11 @@ class Recorder:
     def _done(self, batch: _Batch) -> None:
         batch.timer.cancel()
         batch.released.set()
-        self.held -= len(batch.rows)
         self.held_characters -= sum(map(_size, batch.rows))
+        self._free(len(batch.rows))
+
+    def _free(self, places: int) -> None:
+        self.held -= places
         if not self.held:
             self._idle.set()
 

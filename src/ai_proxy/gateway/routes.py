@@ -1,17 +1,20 @@
 """Providers, their models and the router: built from the settings, and built anew when those have changed."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Self
 
 import structlog
 
 from ai_proxy.core.config import Settings
+from ai_proxy.core.presets import PRESETS
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, Problem
+from ai_proxy.gateway import price_lists
 from ai_proxy.gateway.discovery import Discovery
 from ai_proxy.gateway.pipeline import Gateway
-from ai_proxy.gateway.prices import list_price
+from ai_proxy.gateway.pricing import Prices
 from ai_proxy.gateway.routing import Names, Router
 from ai_proxy.providers import build_providers
 from ai_proxy.providers.http import Http
@@ -38,6 +41,8 @@ class Routes:
     async def use(self, settings: Settings) -> None:
         """Send calls where these settings say. Raises `ConfigurationError`, and then all stays as it was."""
         stack = AsyncExitStack()
+        if any(not _is_free(provider) for provider in settings.resolved_providers().values()):
+            await asyncio.to_thread(price_lists.load)
         router, discovery = build(settings, self._http)
         if self._discovery is not None:
             discovery.take_over(self._discovery)
@@ -49,8 +54,8 @@ class Routes:
         old, self._stack = self._stack, stack
         await old.aclose()
 
-    async def reload(self, read: Callable[[], Settings]) -> None:
-        """Read the settings again. Wrong ones are told in the log, and those in force stay so."""
+    async def reload(self, read: Callable[[], Settings]) -> Sequence[str]:
+        """Read the settings again. Returns what is wrong with them: it is logged, and those in force stay so."""
         try:
             settings = read()
             self._check(settings)
@@ -58,8 +63,9 @@ class Routes:
         except ConfigurationError as error:
             problems = [str(problem) for problem in error.problems]
             log.error("reload: the settings are wrong, those before stay in force", problems=problems)
-        else:
-            log.info("reload: providers and models are as the settings say now; other settings need a restart")
+            return problems
+        log.info("reload: providers and models are as the settings say now; other settings need a restart")
+        return ()
 
     def _check(self, settings: Settings) -> None:
         """A file that is gone, or only half written, must not make a mock of a service at work."""
@@ -78,21 +84,23 @@ def build(settings: Settings, http: Http) -> tuple[Router, Discovery]:
     providers = build_providers(resolved, http, mock=settings.mock, pool_timeout=settings.upstream.pool_timeout)
     given = {name: provider.models for name, provider in resolved.items() if provider.models is not None}
     discovery = Discovery(providers, given)
-
-    def price(name: str, model: str) -> float | None:
-        return list_price(resolved[name].preset or name, model)
-
+    prices = Prices(settings.prices, {name: provider.preset for name, provider in resolved.items()})
     try:
         router = Router(
             providers,
             settings.resolved_models(),
             limits={name: provider.limits for name, provider in resolved.items()},
             names=_names(resolved, discovery, settings),
-            list_price=price,
+            prices=prices,
+            priced_only=settings.pricing.unpriced == "refuse",
         )
     except ValueError as error:
         raise ConfigurationError(Problem("models", str(error))) from None
     return router, discovery
+
+
+def _is_free(provider: ResolvedProvider) -> bool:
+    return provider.preset in PRESETS and PRESETS[provider.preset].local
 
 
 def _names(resolved: Mapping[str, ResolvedProvider], discovery: Discovery, settings: Settings) -> Names:

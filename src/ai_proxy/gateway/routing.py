@@ -9,7 +9,7 @@ import msgspec
 from ai_proxy.core.catalog import ModelSettings
 from ai_proxy.core.exceptions import BadRequest, ModelNotFound
 from ai_proxy.core.types import Bounds
-from ai_proxy.gateway.prices import list_price
+from ai_proxy.gateway.pricing import Prices
 from ai_proxy.gateway.targets import Route, Target, Workshop
 from ai_proxy.providers.base import Provider
 
@@ -60,14 +60,17 @@ class Router:
         *,
         limits: Mapping[str, Bounds],
         names: Names,
-        list_price: Callable[[str, str], float | None] = list_price,
+        prices: Prices | None = None,
+        priced_only: bool = False,
     ) -> None:
-        """`providers` come in the order of preference, each once for every key. Raises `ValueError` for bad tables."""
+        """`providers` come in the order of preference, each once for every key. If `priced_only`, no call goes
+        where nobody knows what it costs. Raises `ValueError` for bad tables.
+        """
         self.configured: dict[str, Route] = {}  # by names and aliases
         self._providers = providers
         self._names = names
         self._first = next(iter(providers))
-        self._workshop = Workshop(providers, limits, self.route, list_price)
+        self._workshop = Workshop(providers, limits, self.route, prices or Prices(), priced_only=priced_only)
         self._prefixes = sorted(
             ((prefix, name) for name in providers for prefix in names.prefixes.get(name, ())),
             key=lambda pair: -len(pair[0]),

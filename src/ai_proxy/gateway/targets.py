@@ -6,15 +6,16 @@ from random import Random
 import msgspec
 
 from ai_proxy.core.catalog import ModelSettings, Strategy, TargetSettings
+from ai_proxy.core.exceptions import ModelNotPriced
 from ai_proxy.core.resolved import narrowed
 from ai_proxy.core.types import Bounds
 from ai_proxy.gateway.health import Account, Health
-from ai_proxy.gateway.prices import blended
+from ai_proxy.gateway.pricing import UNKNOWN, Prices, PriceTag, Rates, blended
 from ai_proxy.providers.base import Provider
 
 
 class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """A provider's model behind one key. `price` is in dollars a million tokens; None when nobody knows it."""
+    """A provider's model behind one key."""
 
     provider: Provider
     model: str
@@ -22,13 +23,19 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     health: Health
     label: str
     weight: float = 1.0
-    price: float | None = None
+    tag: PriceTag = UNKNOWN
+
+    @property
+    def rates(self) -> Rates | None:
+        """What it costs now. None when nobody knows."""
+        return self.tag.rates
 
 
 class Route(msgspec.Struct, eq=False, kw_only=True):
     """What becomes of the calls for one model. Each group is one target, as often as its provider has keys.
 
-    `lookup` finds the routes named by `on_context_length` and `on_content_filter`.
+    `lookup` finds the routes named by `on_context_length` and `on_content_filter`. If it goes to `priced_only`, targets
+    are passed over of which nobody knows what they cost.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Route(msgspec.Struct, eq=False, kw_only=True):
     hedge: bool = False
     on_context_length: str | None = None
     on_content_filter: str | None = None
+    priced_only: bool = False
     _turn: int = 0
 
     @property
@@ -48,8 +56,11 @@ class Route(msgspec.Struct, eq=False, kw_only=True):
         return tuple(target for group in self.groups for target in group)
 
     def order(self, random: Random, now: float, *, stream: bool) -> Sequence[Target]:
-        """All targets, the one to be asked first in front. The keys of one provider take turns."""
-        groups = self.groups
+        """All targets, the one to be asked first in front. The keys of one provider take turns.
+
+        Raises `ModelNotPriced` if there are none that may be asked.
+        """
+        groups = self._priced() if self.priced_only else self.groups
         if len(groups) == 1 and len(groups[0]) == 1:
             return groups[0]
         self._turn += 1
@@ -60,9 +71,15 @@ class Route(msgspec.Struct, eq=False, kw_only=True):
             case "least-latency":
                 return _least_latency(targets, random, now, stream=stream)
             case "least-cost":
-                return sorted(targets, key=lambda target: _UNKNOWN if target.price is None else target.price)
+                return sorted(targets, key=_price)
             case "order":
                 return targets
+
+    def _priced(self) -> tuple[tuple[Target, ...], ...]:
+        groups = tuple(group for group in self.groups if group[0].rates is not None)
+        if not groups:
+            raise ModelNotPriced(self.name)
+        return groups
 
 
 class Workshop:
@@ -73,13 +90,15 @@ class Workshop:
         providers: Mapping[str, Sequence[Provider]],
         limits: Mapping[str, Bounds],
         lookup: Callable[[str], Route],
-        list_price: Callable[[str, str], float | None],
+        prices: Prices,
+        *,
+        priced_only: bool = False,
     ) -> None:
-        """`list_price` gives dollars for a million tokens of a provider's model."""
         self._keys = {name: tuple((key, Account()) for key in keys) for name, keys in providers.items()}
         self._limits = limits
         self._lookup = lookup
-        self._list_price = list_price
+        self._prices = prices
+        self._priced_only = priced_only
         self._health: dict[tuple[str, str], tuple[Health, ...]] = {}  # of the targets in the operator's tables
 
     def configured(self, name: str, model: ModelSettings) -> Route:
@@ -89,7 +108,7 @@ class Workshop:
                 message = f"models.{name}: no provider {target.provider!r} is set up"
                 raise ValueError(message)
             self._health.setdefault((target.provider, target.model), self._unknown(target.provider, target.model))
-        groups = tuple(self._priced(target, model) for target in model.targets)
+        groups = tuple(self._targets(target, model) for target in model.targets)
         return Route(
             name=name,
             groups=groups,
@@ -101,28 +120,33 @@ class Workshop:
             hedge=model.hedge,
             on_context_length=model.on_context_length,
             on_content_filter=model.on_content_filter,
+            priced_only=self._priced_only,
         )
 
     def learned(self, provider: str, model: str) -> Route:
         """The route for a model that no table names: its provider's, with the limits of that provider."""
         limits = self._limits.get(provider, _LIMITS)
-        group = self._group(provider, model, limits)
-        return Route(name=model, groups=(group,), lookup=self._lookup, total_timeout=limits.total)
+        group = self._group(provider, model, limits, self._prices.tag(provider, model))
+        return Route(
+            name=model,
+            groups=(group,),
+            lookup=self._lookup,
+            total_timeout=limits.total,
+            priced_only=self._priced_only,
+        )
 
-    def _priced(self, target: TargetSettings, model: ModelSettings) -> tuple[Target, ...]:
-        price = None if target.price is None else blended(target.price)
-        if price is None and model.strategy == "least-cost":
-            price = self._list_price(target.provider, target.model)
+    def _targets(self, target: TargetSettings, model: ModelSettings) -> tuple[Target, ...]:
         limits = _narrowed(self._limits.get(target.provider, _LIMITS), target, model.total_timeout)
         weight = target.weight / len(self._keys[target.provider])
-        return self._group(target.provider, target.model, limits, weight=weight, price=price)
+        tag = self._prices.tag(target.provider, target.model, target.price)
+        return self._group(target.provider, target.model, limits, tag, weight=weight)
 
     def _group(
-        self, provider: str, model: str, limits: Bounds, *, weight: float = 1.0, price: float | None = None
+        self, provider: str, model: str, limits: Bounds, tag: PriceTag, *, weight: float = 1.0
     ) -> tuple[Target, ...]:
         health = self._health.get((provider, model)) or self._unknown(provider, model)
         return tuple(
-            Target(provider=key, model=model, limits=limits, health=its, label=its.label, weight=weight, price=price)
+            Target(provider=key, model=model, limits=limits, health=its, label=its.label, weight=weight, tag=tag)
             for (key, _), its in zip(self._keys[provider], health, strict=True)
         )
 
@@ -145,7 +169,12 @@ def _narrowed(bounds: Bounds, target: TargetSettings, most: float | None) -> Bou
     return bounds if most is None else msgspec.structs.replace(bounds, total=min(bounds.total, most))
 
 
-_UNKNOWN = float("inf")  # a price
+_UNKNOWN = float("inf")  # a price, or a load
+
+
+def _price(target: Target) -> float:
+    rates = target.rates
+    return _UNKNOWN if rates is None else blended(rates)
 
 
 def _rotated(group: tuple[Target, ...], turn: int) -> tuple[Target, ...]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from ai_proxy.core.money import dollars_of
 from ai_proxy.core.types import Exchange
 
 
@@ -52,6 +53,9 @@ class UsageBody(BaseModel):
     estimated: bool = Field(description="True when the provider did not count.")
 
 
+COST = Field(description="What the call costs, in US dollars; null when nobody knows the model's price.")
+
+
 class AskResponse(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
@@ -64,6 +68,7 @@ class AskResponse(BaseModel):
                     "mock": False,
                     "finish_reason": "stop",
                     "usage": {"input_tokens": 14, "output_tokens": 2, "estimated": False},
+                    "cost_usd": "0.0000024",
                     "duration_ms": 412.5,
                     "created_at": "2026-11-23T05:14:09.120000Z",
                     "conversation_id": None,
@@ -79,6 +84,7 @@ class AskResponse(BaseModel):
     mock: bool
     finish_reason: str
     usage: UsageBody
+    cost_usd: str | None = COST
     duration_ms: float
     created_at: datetime
     conversation_id: UUID | None
@@ -96,6 +102,7 @@ def outcome(exchange: Exchange) -> dict[str, Any]:
         "usage": UsageBody(
             input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated
         ),
+        "cost_usd": dollars_of(exchange.cost),
         "duration_ms": exchange.duration_ms,
         "created_at": datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
         "conversation_id": None if exchange.conversation_id is None else UUID(exchange.conversation_id),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_proxy.schemas.ask import UsageBody
+from ai_proxy.schemas.ask import COST, UsageBody
 
 
 class HistoryItem(BaseModel):
@@ -19,6 +19,7 @@ class HistoryItem(BaseModel):
     status: Literal["completed", "failed", "cancelled"]
     error: str | None = Field(description="The error's code.")
     usage: UsageBody
+    cost_usd: str | None = COST
     duration_ms: float
     created_at: datetime
     conversation_id: UUID | None
@@ -40,6 +41,7 @@ class HistoryPage(BaseModel):
                             "status": "completed",
                             "error": None,
                             "usage": {"input_tokens": 14, "output_tokens": 2, "estimated": False},
+                            "cost_usd": "0.0000024",
                             "duration_ms": 412.5,
                             "created_at": "2026-11-23T05:14:09.120000Z",
                             "conversation_id": None,

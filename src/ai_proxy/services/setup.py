@@ -9,7 +9,7 @@ from ai_proxy import __version__
 from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import DatabaseUnavailable
 from ai_proxy.core.logging import say
-from ai_proxy.services import keys
+from ai_proxy.services import accounts, keys
 from ai_proxy.services.keys import secret_of
 from ai_proxy.storage import schema
 from ai_proxy.storage.engine import Database, outlast_lock
@@ -33,22 +33,28 @@ async def _prepare(settings: Settings, database: Database) -> bytes:
     await settle_schema(settings, database)
     await _warn_of_a_lost_secret(settings, database)
     server_secret = secret_of(settings)
+    # Before the first key: if that fails and all is done again, this is still the first start.
+    setup_token = await accounts.new_setup_token(database, server_secret) if await keys.none_exist(database) else None
     new_key = await keys.ensure_first(database, server_secret, settings.given_key)
-    say(greeting(settings, new_key))
+    say(greeting(settings, new_key, setup_token))
     return server_secret
 
 
-def greeting(settings: Settings, new_key: str | None) -> str:
-    """How to begin, for a person. A new key is shown this once."""
-    host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+def greeting(settings: Settings, new_key: str | None, setup_token: str | None = None) -> str:
+    """How to begin, for a person. A new key is shown this once, and so is the token for the first administrator."""
+    url = _url(settings)
     lines = [f"AI Proxy {__version__} on {url} (API: {url}/docs)"]
     if settings.uses_mock:
         lines.append(mock_mode(settings))
     if new_key is not None:
-        lines += [f"Your API key, shown only now: {new_key}", "Try it:"]
-    else:
-        lines.append("Try it, with your key in AI_PROXY_API_KEY ('ai-proxy keys create NAME' makes another):")
+        lines.append(f"Your API key, shown only now: {new_key}")
+    if setup_token is not None:
+        lines += [
+            "To sign in with a password, make the first administrator: ai-proxy users create NAME --admin",
+            f"or use this token within an hour, as docs/accounts.md says: {setup_token}",
+        ]
+    yours = "with your key in AI_PROXY_API_KEY ('ai-proxy keys create NAME' makes another)"
+    lines.append("Try it:" if new_key is not None else f"Try it, {yours}:")
     question = {"question": "What is the capital of France?", **_model_to_name(settings)}
     lines.append(
         f'  curl {url}/api/ask -H "Authorization: Bearer {new_key or "$AI_PROXY_API_KEY"}"'
@@ -57,6 +63,11 @@ def greeting(settings: Settings, new_key: str | None) -> str:
     if question.get("model") == _A_MODEL:
         lines.append(f"with a name in place of {_A_MODEL}; AI_PROXY_DEFAULT_MODEL is the model of questions without.")
     return "\n".join(lines) + "\n"
+
+
+def _url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def mock_mode(settings: Settings) -> str:

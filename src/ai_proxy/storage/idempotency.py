@@ -4,28 +4,32 @@ from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import delete, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ai_proxy.core import types
 from ai_proxy.core.types import KeptAnswer
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.tables import IdempotentAnswer
+from ai_proxy.storage.upsert import MakeInsert, PerDatabase
 
 LIFETIME = 24 * 3600 * 1_000_000  # microseconds
 _PURGED = 10  # expired rows that go for each new one: more than come, so that they cannot pile up
 
 _headers = msgspec.json.Decoder(dict[str, str])
-_new = insert(IdempotentAnswer)
-_add = _new.on_conflict_do_update(
-    index_elements=["key_id", "idempotency_key"],
-    set_={
-        column.name: _new.excluded[column.name]
-        for column in IdempotentAnswer.__table__.columns
-        if not column.primary_key
-    },
-    where=IdempotentAnswer.created_at <= _new.excluded.created_at - LIFETIME,  # else the first one stays
-)
+
+
+def _insert_replacing_expired(insert: MakeInsert) -> Insert:
+    new = insert(IdempotentAnswer)
+    columns = [column.name for column in IdempotentAnswer.__table__.columns if not column.primary_key]
+    return new.on_conflict_do_update(
+        index_elements=["key_id", "idempotency_key"],
+        set_={name: new.excluded[name] for name in columns},
+        where=IdempotentAnswer.created_at <= new.excluded.created_at - LIFETIME,  # else the first one stays
+    )
+
+
+_add = PerDatabase(_insert_replacing_expired)
 
 
 async def find(database: Database, key_id: str, key: str, *, now: int) -> KeptAnswer | None:
@@ -53,7 +57,7 @@ async def add(connection: AsyncConnection, exchanges: Sequence[types.Exchange]) 
     rows = [_row(exchange, exchange.kept) for exchange in exchanges if exchange.kept is not None]
     if not rows:
         return
-    await connection.execute(_add, rows)
+    await connection.execute(_add(connection), rows)
     own = (IdempotentAnswer.key_id, IdempotentAnswer.idempotency_key)
     newest = max(exchange.created_at for exchange in exchanges)
     expired = select(*own).where(IdempotentAnswer.created_at <= newest - LIFETIME).limit(_PURGED * len(rows))

@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, exists, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from ai_proxy.core.types import OPERATOR_ID, Budget, Limit, Principal
 from ai_proxy.storage import tables
-from ai_proxy.storage.engine import Database
-from ai_proxy.storage.tables import ApiKey, User
+from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.tables import ApiKey, Exchange, Member, Project, User
+from ai_proxy.storage.upsert import insert_ignoring
+
+_add = insert_ignoring(ApiKey)
 
 
 async def find(database: Database, digest: str) -> Principal | None:
     """Whose key has this digest, and what it may do. None if nobody's, or if it is revoked or its user disabled.
 
+    A key of a project works while the project is not archived and the key's user is a member of it, or administers.
     A key's former secret is found until `previous_until`, which is then when this expires; what has expired is found.
     """
     async with database.transaction() as connection:
@@ -38,10 +41,14 @@ async def find(database: Database, digest: str) -> Principal | None:
 _found = (
     select(ApiKey.__table__, User.role)
     .join(User, User.id == ApiKey.user_id)
+    .outerjoin(Project, Project.id == ApiKey.project_id)
+    .outerjoin(Member, and_(Member.project_id == ApiKey.project_id, Member.user_id == ApiKey.user_id))
     .where(
         or_(ApiKey.digest == bindparam("digest"), ApiKey.previous_digest == bindparam("digest")),
         ApiKey.revoked_at.is_(None),
         User.disabled_at.is_(None),
+        Project.archived_at.is_(None),
+        or_(ApiKey.project_id.is_(None), User.role == "admin", Member.user_id.is_not(None)),
     )
 )
 _limits = select(tables.Limit.__table__).where(tables.Limit.subject.in_(bindparam("subjects", expanding=True)))
@@ -72,19 +79,55 @@ async def add(database: Database, *, key_id: str, name: str, digest: str, hint: 
     values = {"id": key_id, "name": name, "digest": digest, "hint": hint, "created_at": created_at}
     values |= {"user_id": OPERATOR_ID, "scopes": '["calls", "history"]', "labels": "{}"}
     async with database.transaction() as connection:
-        result = await connection.execute(insert(ApiKey).values(values).on_conflict_do_nothing())
+        result = await connection.execute(_add(connection), values)
     return bool(result.rowcount)
 
 
-async def all_keys(database: Database) -> Sequence[Row[str, str, str, int, int | None]]:
-    """Every key, oldest first: id, name, hint, created_at, revoked_at."""
-    query = select(ApiKey.id, ApiKey.name, ApiKey.hint, ApiKey.created_at, ApiKey.revoked_at).order_by(ApiKey.id)
-    async with database.transaction() as connection:
-        return (await connection.execute(query)).all()
+async def insert_key(connection: Connection, values: dict[str, Any]) -> None:
+    await connection.execute(insert(ApiKey).values(values))
 
 
-async def revoke(database: Database, key_id: str, *, revoked_at: int) -> bool:
-    """False if there is no such key that is not revoked yet."""
-    change = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=revoked_at)
-    async with database.transaction() as connection:
-        return bool((await connection.execute(change)).rowcount)
+async def get(connection: Connection, key_id: str, *, user_id: str | None = None) -> Row[Any] | None:
+    """A key as it is listed. With `user_id`, only if it is that user's."""
+    query = _listed.where(ApiKey.id == key_id)
+    if user_id is not None:
+        query = query.where(ApiKey.user_id == user_id)
+    return (await connection.execute(query)).first()
+
+
+async def page(
+    connection: Connection,
+    *,
+    user_id: str | None = None,
+    project_id: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Sequence[Row[Any]]:
+    """Keys, oldest first, revoked ones too. Pass the last id of one page as `after` to get the next."""
+    query = _listed.order_by(ApiKey.id).limit(limit)
+    if user_id is not None:
+        query = query.where(ApiKey.user_id == user_id)
+    if project_id is not None:
+        query = query.where(ApiKey.project_id == project_id)
+    if after is not None:
+        query = query.where(ApiKey.id > after)
+    return (await connection.execute(query)).all()
+
+
+# The time of a key's newest exchange is in the exchange's id, which the index on (key_id, id) has at its end.
+_newest = select(func.max(Exchange.id)).where(Exchange.key_id == ApiKey.id).scalar_subquery()
+_listed = (
+    select(
+        ApiKey.__table__,
+        User.name.label("user"),
+        User.role.label("role"),
+        Project.name.label("project"),
+        _newest.label("newest"),
+    )
+    .join(User, User.id == ApiKey.user_id)
+    .outerjoin(Project, Project.id == ApiKey.project_id)
+)
+
+
+async def change(connection: Connection, key_id: str, **values: Any) -> None:
+    await connection.execute(update(ApiKey).where(ApiKey.id == key_id).values(values))

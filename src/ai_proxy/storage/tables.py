@@ -156,6 +156,7 @@ class DailyUsage(Table):
     """
 
     __tablename__ = "daily_usage"
+    __table_args__ = (Index("ix_daily_usage_key_id_day", "key_id", "day"),)
 
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
     key_id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -188,7 +189,7 @@ class AuditEntry(Table):
     target: Mapped[str] = mapped_column(String(250))
     details: Mapped[str]
     address: Mapped[str] = mapped_column(String(64))
-    request_id: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(128))
 
 
 class Bodies(Table):

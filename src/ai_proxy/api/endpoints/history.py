@@ -1,15 +1,12 @@
 """GET /api/history: the caller's own exchanges, newest first."""
 
-import base64
-import binascii
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from ai_proxy.api.cursor import decode, encode
 from ai_proxy.api.dependencies import CurrentPrincipal, CurrentState
 from ai_proxy.api.openapi import errors
-from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.schemas.ask import outcome
 from ai_proxy.schemas.history import HistoryItem, HistoryPage
 from ai_proxy.storage import history
@@ -29,22 +26,10 @@ async def list_history(
     limit: Annotated[int, Query(ge=1, le=200, description="Most items on a page.")] = 20,
     cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None,
 ) -> HistoryPage:
-    before = None if cursor is None else _decode(cursor)
+    before = None if cursor is None else decode(cursor)
     found, more = await history.page(state["database"], key_id=principal.key_id, before=before, limit=limit)
     items = [
         HistoryItem(**outcome(exchange), question=exchange.question, status=exchange.status, error=exchange.error)
         for exchange in found
     ]
-    return HistoryPage(items=items, next_cursor=_encode(items[-1].id) if more else None)
-
-
-def _encode(identifier: UUID) -> str:
-    return base64.urlsafe_b64encode(identifier.bytes).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> str:
-    try:
-        return str(UUID(bytes=base64.b64decode(cursor.encode() + b"==", altchars=b"-_", validate=True)))
-    except (ValueError, binascii.Error):
-        message = "cursor: pass the next_cursor of another page, as it is."
-        raise BadRequest(message, param="cursor") from None
+    return HistoryPage(items=items, next_cursor=encode(items[-1].id) if more else None)

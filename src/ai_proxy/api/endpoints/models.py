@@ -14,13 +14,13 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 @router.get("/models", summary="The models that can be asked", operation_id="list_models", responses=errors(401, 503))
 async def list_models(
-    _: CurrentPrincipal,
+    principal: CurrentPrincipal,
     state: CurrentState,
     limit: Annotated[int | None, Query(ge=1, description="Most models on a page. Unset: all.")] = None,
     after_id: str | None = None,
     before_id: str | None = None,
 ) -> dict[str, Any]:
-    owners = state["gateway"].models()
+    owners = state["gateway"].models(principal)
     names = list(owners)
     if after_id in names:
         names = names[names.index(after_id) + 1 :]
@@ -37,8 +37,8 @@ async def list_models(
 
 
 @router.get("/models/{model:path}", summary="One model", operation_id="get_model", responses=errors(401, 404, 503))
-async def get_model(model: str, _: CurrentPrincipal, state: CurrentState) -> dict[str, Any]:
-    owner = state["gateway"].models().get(model)
+async def get_model(model: str, principal: CurrentPrincipal, state: CurrentState) -> dict[str, Any]:
+    owner = state["gateway"].models(principal).get(model)
     if owner is None:
         raise ModelNotFound(model)
     return _item(model, owner)

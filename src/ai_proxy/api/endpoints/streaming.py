@@ -23,7 +23,7 @@ data: {"text": "Paris"}
 
 id: 2
 event: done
-data: {"finish_reason": "stop", "usage": {"input_tokens": 7, "output_tokens": 1, "estimated": false}, "duration_ms": 8}
+data: {"finish_reason": "stop", "usage": {"input_tokens": 7, "output_tokens": 1, …}, "cost_usd": "0.00", …}
 
 """
 

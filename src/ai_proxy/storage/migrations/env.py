@@ -26,7 +26,8 @@ async def migrate_by_settings() -> None:
 
 
 def print_sql() -> None:
-    context.configure(dialect_name="sqlite", target_metadata=Table.metadata, literal_binds=True)
+    dialect = load_settings().database_url.partition(":")[0]
+    context.configure(dialect_name=dialect, target_metadata=Table.metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 

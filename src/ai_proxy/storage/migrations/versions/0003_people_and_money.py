@@ -66,8 +66,21 @@ def _people() -> None:
     )
 
 
+# As it is before: `alembic upgrade --sql` has no database to look into.
+_API_KEYS = sa.Table(
+    "api_keys",
+    sa.MetaData(),
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("hint", sa.String(20), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("revoked_at", sa.BigInteger),
+)
+
+
 def _keys() -> None:
-    with op.batch_alter_table("api_keys") as table:
+    with op.batch_alter_table("api_keys", copy_from=_API_KEYS) as table:
         table.add_column(sa.Column("user_id", sa.String(36), nullable=False, server_default=_OPERATOR))
         table.add_column(sa.Column("project_id", sa.String(36)))
         table.add_column(sa.Column("scopes", sa.String, nullable=False, server_default='["calls", "history"]'))
@@ -119,6 +132,18 @@ def _exchanges() -> None:
         sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
         sa.Column("cost", sa.BigInteger, nullable=False),
     )
+    op.create_index("ix_daily_usage_key_id_day", "daily_usage", ["key_id", "day"])
+    if op.get_context().dialect.name == "sqlite":  # no other database has had exchanges before
+        op.execute(_SUM_UP)
+
+
+_SUM_UP = """
+INSERT INTO daily_usage
+SELECT date(created_at / 1000000, 'unixepoch'), key_id, user_id, '', provider, model, count(*),
+       sum(status = 'failed'), sum(cached), sum(status = 'completed' AND NOT cached AND NOT mock),
+       sum(input_tokens), sum(output_tokens), 0, 0, 0, 0
+FROM exchanges GROUP BY 1, 2, 3, 5, 6
+"""
 
 
 def _audit() -> None:
@@ -132,7 +157,7 @@ def _audit() -> None:
         sa.Column("target", sa.String(250), nullable=False),
         sa.Column("details", sa.String, nullable=False),
         sa.Column("address", sa.String(64), nullable=False),
-        sa.Column("request_id", sa.String(64), nullable=False),
+        sa.Column("request_id", sa.String(128), nullable=False),
     )
     for statement in _REFUSALS[op.get_context().dialect.name]:
         op.execute(statement)

@@ -1,0 +1,91 @@
+"""ai-proxy projects …"""
+
+import json
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ai_proxy.cli import session
+from ai_proxy.core.config import load_settings
+from ai_proxy.core.types import COMMAND_LINE
+from ai_proxy.services import projects, users
+from ai_proxy.storage.engine import Database
+
+app = typer.Typer(help="Projects: what keys and their costs are gathered under.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The project's name.", show_default=False)]
+User = Annotated[str, typer.Argument(help="The user's name.", show_default=False)]
+
+
+@app.command()
+def create(name: Name) -> None:
+    """Make a project.
+
+    Example: ai-proxy projects create search
+    """
+    made = session.at_schema(load_settings(), lambda database: projects.create(database, COMMAND_LINE, name))
+    typer.echo(f"id: {made.id}")
+
+
+@app.command(name="list")
+def list_projects(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List the projects, oldest first.
+
+    Example: ai-proxy projects list --json
+    """
+    found = session.at_schema(load_settings(), lambda database: projects.list_all(database, COMMAND_LINE))
+    if as_json:
+        items = [msgspec.structs.asdict(project) for project in found]
+        typer.echo(json.dumps(items, default=lambda value: value.isoformat(), indent=2))
+        return
+    for project in found:
+        state = "active" if project.archived_at is None else f"archived {project.archived_at:%Y-%m-%d %H:%M}"
+        typer.echo(f"{project.id}  {project.created_at:%Y-%m-%d %H:%M}  {state:25}  {project.name}")
+
+
+@app.command()
+def add(name: Name, user: User) -> None:
+    """Make a user a member.
+
+    Example: ai-proxy projects add search ada
+    """
+
+    async def work(database: Database) -> None:
+        project, member = await projects.find_by_name(database, name), await users.find_by_name(database, user)
+        await projects.add_member(database, COMMAND_LINE, project.id, member.id)
+
+    session.at_schema(load_settings(), work)
+    typer.echo("Added.")
+
+
+@app.command()
+def remove(name: Name, user: User) -> None:
+    """Remove a member. The user's keys of the project stop working; a running service notices within five seconds.
+
+    Example: ai-proxy projects remove search ada
+    """
+
+    async def work(database: Database) -> None:
+        project, member = await projects.find_by_name(database, name), await users.find_by_name(database, user)
+        await projects.remove_member(database, COMMAND_LINE, project.id, member.id)
+
+    session.at_schema(load_settings(), work)
+    typer.echo("Removed.")
+
+
+@app.command()
+def archive(name: Name) -> None:
+    """Archive a project. Its keys stop working; a running service notices within five seconds.
+
+    Example: ai-proxy projects archive search
+    """
+
+    async def work(database: Database) -> None:
+        project = await projects.find_by_name(database, name)
+        await projects.change(database, COMMAND_LINE, project.id, archived=True)
+
+    session.at_schema(load_settings(), work)
+    typer.echo("Archived.")

@@ -1,0 +1,86 @@
+"""What the headers of an answer tell of the caller's limits: as OpenAI, as Anthropic and as the IETF have it.
+
+https://platform.openai.com/docs/guides/rate-limits, https://platform.claude.com/docs/en/api/rate-limits,
+https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/11/
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import ceil
+
+from ai_proxy.gateway.limits.counters import Claim
+
+
+def headers(claims: Sequence[Claim], *, anthropic: bool = False) -> dict[str, str]:
+    """Of each kind, the limit of which least is left. Empty where there are no limits."""
+    requests, tokens = _tightest(claims)
+    told: dict[str, str] = {}
+    if requests is not None:
+        told["x-ratelimit-limit-requests"] = str(requests.limit.requests_per_minute)
+        told["x-ratelimit-remaining-requests"] = str(requests.requests_left)
+        told["x-ratelimit-reset-requests"] = duration(requests.requests_reset)
+    if tokens is not None:
+        told["x-ratelimit-limit-tokens"] = str(tokens.limit.tokens_per_minute)
+        told["x-ratelimit-remaining-tokens"] = str(tokens.tokens_left)
+        told["x-ratelimit-reset-tokens"] = duration(tokens.tokens_reset)
+    if told:
+        _tell_ietf(told, requests, tokens)
+        if anthropic:
+            _tell_anthropic(told, requests, tokens)
+    return told
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes it: 12ms, 1s, 6m0s."""
+    if seconds < 1:
+        return f"{ceil(seconds * 1000)}ms"
+    return _whole(ceil(seconds))
+
+
+@lru_cache(128)
+def _whole(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _tightest(claims: Sequence[Claim]) -> tuple[Claim | None, Claim | None]:
+    """For requests and for tokens."""
+    requests = tokens = None
+    for claim in claims:
+        limit = claim.limit
+        if limit.requests_per_minute is not None and (requests is None or claim.requests_left < requests.requests_left):
+            requests = claim
+        if limit.tokens_per_minute is not None and (tokens is None or claim.tokens_left < tokens.tokens_left):
+            tokens = claim
+    return requests, tokens
+
+
+def _tell_ietf(told: dict[str, str], requests: Claim | None, tokens: Claim | None) -> None:
+    """All policies, and how it is with the tightest."""
+    most = None if requests is None else requests.limit.requests_per_minute
+    its_most = None if tokens is None else tokens.limit.tokens_per_minute
+    told["ratelimit-policy"] = _policies(most, its_most)
+    if tokens is not None and (
+        requests is None or tokens.tokens_left * (most or 0) < requests.requests_left * (its_most or 0)
+    ):
+        told["ratelimit"] = f'"tokens";r={tokens.tokens_left};t={ceil(tokens.tokens_reset)}'
+    elif requests is not None:
+        told["ratelimit"] = f'"requests";r={requests.requests_left};t={ceil(requests.requests_reset)}'
+
+
+@lru_cache(1024)
+def _policies(requests: int | None, tokens: int | None) -> str:
+    amounts = (("requests", requests), ("tokens", tokens))
+    return ", ".join(f'"{kind}";q={most};w=60' for kind, most in amounts if most is not None)
+
+
+def _tell_anthropic(told: dict[str, str], requests: Claim | None, tokens: Claim | None) -> None:
+    now = datetime.now(UTC)
+    for kind in ("requests", "tokens"):
+        claim, reset = (requests, "requests_reset") if kind == "requests" else (tokens, "tokens_reset")
+        if claim is not None:
+            told[f"anthropic-ratelimit-{kind}-limit"] = told[f"x-ratelimit-limit-{kind}"]
+            told[f"anthropic-ratelimit-{kind}-remaining"] = told[f"x-ratelimit-remaining-{kind}"]
+            at = now + timedelta(seconds=getattr(claim, reset))
+            told[f"anthropic-ratelimit-{kind}-reset"] = f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,115 @@
+"""What is PostgreSQL's own: a server that may be far, gone or silent, and texts without NUL.
+
+Imported only where the settings name such a server, because the driver takes its time to load.
+"""
+
+from typing import Any, cast
+
+import psycopg
+from psycopg.types.string import StrDumperUnknown
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_CONNECT_TIMEOUT = 5  # seconds
+_STATEMENT_TIMEOUT_MS = 10_000
+_LOCK_TIMEOUT_MS = 2000  # as long as SQLite's
+_PATIENCE = 20.0  # seconds that one transaction may take: a server that was stopped times nothing out itself
+
+# Keys of advisory locks are any numbers that all who use the database agree upon:
+# https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+_CHANGES, _MIGRATIONS = 4_714_001, 4_714_002
+
+_BUSY = frozenset({"55P03", "40P01", "40001"})  # lock_not_available, deadlock_detected, serialization_failure
+# undefined_table, undefined_column, invalid_schema_name, insufficient_privilege: the database, not the row
+_AWAY = frozenset({"42P01", "42703", "3F000", "42501"})
+
+_USUAL = {
+    "connect_timeout": _CONNECT_TIMEOUT,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+    "application_name": "ai-proxy",
+}
+
+
+class PostgreSQL:
+    """A database on a server. What the URL says of a connection goes before what is usual here."""
+
+    # Whoever reads in order to change takes turns, as with SQLite: the lock is given back when the transaction ends.
+    beginning_of_change: tuple[str, ...] = (f"SELECT pg_advisory_xact_lock({_CHANGES})",)
+    beginning_of_migration: tuple[str, ...] = (
+        "SET LOCAL statement_timeout = 0",
+        f"SELECT pg_advisory_xact_lock({_MIGRATIONS})",
+    )
+    patience: float | None = _PATIENCE
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        said = self._url.query
+        limits = f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c lock_timeout={_LOCK_TIMEOUT_MS}"
+        self._arguments: dict[str, Any] = {name: value for name, value in _USUAL.items() if name not in said}
+        self._arguments["options"] = f"{limits} {said.get('options', '')}".strip()
+        _check({name: value for name, value in said.items() if isinstance(value, str)})
+
+    def readers(self, **pool: Any) -> AsyncEngine:
+        """Connections are tried before they are used, so that a server that was restarted costs no caller an error."""
+        return self.engine(pool_pre_ping=True, **pool)
+
+    def engine(self, **pool: Any) -> AsyncEngine:
+        # Parameters are texts of callers, and errors are logged.
+        engine = create_async_engine(self._url, hide_parameters=True, connect_args=self._arguments, **pool)
+        event.listen(engine.sync_engine, "connect", _without_nul)
+        event.listen(engine.sync_engine, "handle_error", _without_details)
+        return engine
+
+    def was_replaced(self) -> bool:
+        return False
+
+    def follow(self) -> None:
+        """There is no file to follow."""
+
+    @staticmethod
+    def is_busy(error: BaseException) -> bool:
+        """Whether this is a lock that another process holds."""
+        return getattr(error, "sqlstate", None) in _BUSY
+
+    @staticmethod
+    def is_away(error: BaseException) -> bool:
+        """Whether an error that is not of a class for this tells of a database that is away."""
+        return isinstance(error, psycopg.InternalError) or getattr(error, "sqlstate", None) in _AWAY
+
+    async def close(self) -> None:
+        """Connections are all there is to close."""
+
+
+class _TextDumper(StrDumperUnknown):
+    """PostgreSQL has no NUL in its texts: https://www.postgresql.org/docs/current/datatype-character.html"""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\x00", "\ufffd"))
+
+
+def _without_nul(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cast("Any", connection).driver_connection.adapters.register_dumper(str, _TextDumper)
+
+
+def _without_details(context: ExceptionContext) -> None:
+    """Errors are logged, and those of the server repeat the row in a line of its own."""
+    error = context.original_exception
+    first = str(error).partition("\n")[0]
+    if isinstance(error, psycopg.Error) and context.sqlalchemy_exception is not None:
+        error.args = (first,)
+        context.sqlalchemy_exception.args = (f"({type(error).__module__}.{type(error).__qualname__}) {first}",)
+
+
+def _check(query: dict[str, str]) -> None:
+    """Exits with a clear line if the driver does not know what the URL says of a connection."""
+    try:
+        psycopg.conninfo.make_conninfo("", **query)
+    except psycopg.Error as error:
+        message = f"ai-proxy: DATABASE_URL: {str(error).strip()}"
+        raise SystemExit(message) from None

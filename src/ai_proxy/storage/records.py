@@ -1,0 +1,156 @@
+"""Writing exchanges: each goes into the history and into the sums of its day, together and exactly once."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+
+import msgspec
+from sqlalchemy import select
+
+from ai_proxy.core import types
+from ai_proxy.storage import idempotency
+from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.tables import Bodies, DailyUsage, Exchange
+from ai_proxy.storage.upsert import insert_adding, insert_ignoring
+
+Key = tuple[str, str, str, str, str, str]
+
+DIMENSIONS = ("day", "key_id", "user_id", "project_id", "provider", "model")
+SUMS = tuple(column.name for column in DailyUsage.__table__.columns if not column.primary_key)
+
+_DAY = 86_400_000_000  # microseconds
+_EPOCH = date(1970, 1, 1)
+
+# What configuration and providers say may be longer than its column: SQLite does not mind, PostgreSQL refuses the row.
+_LONGEST_MODEL, _LONGEST_PROVIDER, _LONGEST_REASON, _LONGEST_ID = 200, 100, 100, 200
+
+_add = insert_ignoring(Exchange)
+_add_bodies = insert_ignoring(Bodies)
+_count = insert_adding(DailyUsage, dimensions=DIMENSIONS, sums=SUMS)
+
+
+class _Repeated(Exception):
+    """Some of the rows are there already, so it is not known yet which of them are to be counted."""
+
+
+async def add(database: Database, exchanges: Sequence[types.Exchange]) -> None:
+    """Write exchanges in one transaction. One that is already there stays as it is, so a retry is harmless."""
+    try:
+        async with database.writing() as connection:
+            await _write(connection, exchanges)
+    except _Repeated:  # a commit whose outcome was not heard of: it had succeeded
+        async with database.writing() as connection:
+            if new := await _not_yet_there(connection, exchanges):
+                await _write(connection, new)
+
+
+async def _write(connection: Connection, exchanges: Sequence[types.Exchange]) -> None:
+    result = await connection.execute(_add(connection), [_row(exchange) for exchange in exchanges])
+    if result.rowcount != len(exchanges):
+        raise _Repeated
+    await connection.execute(_count(connection), summed(exchanges))
+    if bodies := [_bodies(exchange) for exchange in exchanges if exchange.request is not None]:
+        await connection.execute(_add_bodies(connection), bodies)
+    await idempotency.add(connection, exchanges)
+
+
+async def _not_yet_there(connection: Connection, exchanges: Sequence[types.Exchange]) -> Sequence[types.Exchange]:
+    """Nobody else writes these: their identifiers were made in this process."""
+    by_id = {exchange.id: exchange for exchange in exchanges}
+    found = await connection.scalars(select(Exchange.id).where(Exchange.id.in_(by_id)))
+    for identifier in found:
+        del by_id[identifier]
+    return list(by_id.values())
+
+
+def summed(exchanges: Iterable[types.Exchange]) -> list[dict[str, object]]:
+    """What exchanges add to the rows of `daily_usage`.
+
+    In the rows' order: two processes that lock the same rows in different orders would wait for each other.
+    """
+    sums: dict[Key, list[int]] = {}
+    for exchange in exchanges:
+        key, counts = _key(exchange), _counts(exchange)
+        before = sums.get(key)
+        sums[key] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
+    return [dict(zip((*DIMENSIONS, *SUMS), (*key, *sums[key]), strict=True)) for key in sorted(sums)]
+
+
+def _key(exchange: types.Exchange) -> Key:
+    return (
+        _day(exchange.created_at // _DAY),
+        exchange.key_id,
+        exchange.user_id,
+        exchange.project_id or "",
+        exchange.provider[:_LONGEST_PROVIDER],
+        exchange.model[:_LONGEST_MODEL],
+    )
+
+
+def _counts(exchange: types.Exchange) -> list[int]:
+    """In the order of the columns: see `SUMS`."""
+    usage = exchange.usage
+    nobody_knows = exchange.cost is None and not (exchange.cached or exchange.mock)
+    return [
+        1,
+        int(exchange.status == "failed"),  # PostgreSQL takes no truth for a number
+        int(exchange.cached),
+        int(exchange.status == "completed" and nobody_knows),
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+        exchange.cost or 0,
+    ]
+
+
+@lru_cache(maxsize=4)
+def _day(number: int) -> str:
+    """The day (UTC) with this number, counted from the epoch."""
+    return (_EPOCH + timedelta(days=number)).isoformat()
+
+
+def _row(exchange: types.Exchange) -> dict[str, object]:
+    usage = exchange.usage
+    return {
+        "id": exchange.id,
+        "key_id": exchange.key_id,
+        "conversation_id": exchange.conversation_id,
+        "question": exchange.question,
+        "answer": exchange.answer,
+        "model": exchange.model[:_LONGEST_MODEL],
+        "provider": exchange.provider[:_LONGEST_PROVIDER],
+        "mock": exchange.mock,
+        "status": exchange.status,
+        "error": exchange.error,
+        "finish_reason": exchange.finish_reason and exchange.finish_reason[:_LONGEST_REASON],
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "usage_estimated": usage.estimated,
+        "duration_ms": exchange.duration_ms,
+        "created_at": exchange.created_at,
+        "dialect": exchange.dialect,
+        "stream": exchange.stream,
+        "cached": exchange.cached,
+        "attempts": msgspec.json.encode(exchange.attempts).decode(),
+        "user_id": exchange.user_id,
+        "project_id": exchange.project_id,
+        "asked_model": exchange.asked_model,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "input_audio_tokens": usage.input_audio_tokens,
+        "output_audio_tokens": usage.output_audio_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost": exchange.cost,
+        "price": exchange.price,
+    }
+
+
+def _bodies(exchange: types.Exchange) -> dict[str, object]:
+    return {
+        "exchange_id": exchange.id,
+        "request": exchange.request,
+        "response": exchange.response,
+        "response_id": exchange.response_id and exchange.response_id[:_LONGEST_ID],
+    }

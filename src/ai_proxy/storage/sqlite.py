@@ -1,0 +1,112 @@
+"""What is SQLite's own: a file that may be replaced, one writer at a time, and a driver with threads."""
+
+import asyncio
+import errno
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+# How the threads of the driver's connections are named, after a function of the driver's own:
+# https://github.com/omnilib/aiosqlite/blob/v0.22.1/aiosqlite/core.py#L48
+DRIVER_THREAD = "(_connection_worker_thread)"
+
+_BUSY_TIMEOUT_MS = 2000
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_DRIVER_PATIENCE = 0.5
+
+
+class SQLite:
+    """A database in a file in `directory`, which is made for its owner alone: what people ask is in it."""
+
+    beginning_of_change: tuple[str, ...] = ("BEGIN IMMEDIATE",)
+    # To change a table is to make it anew, and to drop it while rows refer to it, so foreign keys do not hold
+    # (https://www.sqlite.org/lang_altertable.html#otheralter).
+    beginning_of_migration: tuple[str, ...] = ("PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE")
+    patience: float | None = None  # every wait has an end of its own: see busy_timeout
+
+    def __init__(self, url: str, directory: Path) -> None:
+        _make(directory)
+        self._url = url
+        self._path = (make_url(url).database or "").removeprefix("file:")
+        self._file: tuple[int, int] | None = None
+
+    def readers(self, **pool: Any) -> AsyncEngine:
+        return self.engine(**pool)
+
+    def engine(self, **pool: Any) -> AsyncEngine:
+        # Parameters are texts of callers, and errors are logged.
+        engine = create_async_engine(self._url, hide_parameters=True, **pool)
+        event.listen(engine.sync_engine, "connect", _tune)
+        return engine
+
+    def was_replaced(self) -> bool:
+        """Whether open connections lead to another file than is there now: what they write would be lost."""
+        found = _identity(self._path)
+        if self._file is None:
+            self._file = found
+        return found != self._file
+
+    def follow(self) -> None:
+        """Take the file that is there now. Raises `FileNotFoundError`: none is made in place of one that is gone."""
+        found = _identity(self._path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "the database file is gone")
+        self._file = found
+
+    @staticmethod
+    def is_busy(error: BaseException) -> bool:
+        """Whether this is a lock that another process holds."""
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in _BUSY  # above are the details: https://www.sqlite.org/rescode.html
+
+    @staticmethod
+    def is_away(error: BaseException) -> bool:
+        """Whether an error that is not of a class for this tells of a database that is away."""
+        return type(error) is sqlite3.DatabaseError  # its subclasses are about the row
+
+    async def close(self) -> None:
+        await asyncio.to_thread(_await_driver)
+
+
+def _await_driver() -> None:
+    """The driver ends the threads of connections that failed to open by itself. They must not find the loop closed."""
+    give_up = time.monotonic() + _DRIVER_PATIENCE
+    for thread in threading.enumerate():
+        if thread.name.endswith(DRIVER_THREAD):
+            thread.join(max(0.0, give_up - time.monotonic()))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file is at this path now; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"ai-proxy: DATABASE_URL: cannot make the directory of the database: {error.strerror}"
+        raise SystemExit(message) from None
+
+
+def _tune(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Readers beside a writer (WAL); a commit survives the process's death and costs no fsync (NORMAL)."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()

@@ -1,0 +1,209 @@
+"""The most that a call may cost, and the limit of tokens by which that is so."""
+
+import base64
+import json
+
+import pytest
+
+from ai_proxy.core.exceptions import ModelNotFound
+from ai_proxy.core.types import Bounds
+from ai_proxy.dialects import call as calls
+from ai_proxy.dialects.call import parse
+from ai_proxy.gateway.health import Account, Health
+from ai_proxy.gateway.limits.worst import PART_TOKENS, TOOLS_TOKENS, bounded, dearest, input_bound, stated_output
+from ai_proxy.gateway.pricing import PriceTag
+from ai_proxy.gateway.routing import Route, Target
+from tests.gateway.limits.calls import Provider, rates
+
+MESSAGE = {"messages": [{"role": "user", "content": "ping"}]}
+BODIES = {
+    "chat": MESSAGE,
+    "messages": MESSAGE,
+    "completions": {"prompt": "ping"},
+    "responses": {"input": "ping"},
+    "embeddings": {"input": "ping"},
+    "moderations": {"input": "ping"},
+    "count_tokens": MESSAGE,
+}
+
+
+def call(dialect="chat", **fields):
+    return parse(dialect, json.dumps({"model": "small", **BODIES[dialect], **fields}).encode())
+
+
+def target(price) -> Target:
+    return Target(
+        provider=Provider(),
+        model="m",
+        limits=Bounds(),
+        health=Health("x", Account()),
+        label="x",
+        tag=PriceTag(lambda _: price),
+    )
+
+
+def route(*prices, **fields) -> Route:
+    groups = tuple((target(price),) for price in prices)
+    return Route(**{"name": "small", "groups": groups, "lookup": nothing_found, **fields})
+
+
+def nothing_found(name):
+    raise ModelNotFound(name)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields", "expected"),
+    [
+        ("chat", {}, None),
+        ("chat", {"max_tokens": 5}, 5),
+        ("chat", {"max_completion_tokens": 7}, 7),
+        ("chat", {"max_tokens": 5, "max_completion_tokens": 7}, 7),
+        ("chat", {"max_tokens": 5, "n": 3}, 15),
+        ("chat", {"max_tokens": 5.5}, 6),
+        ("chat", {"max_tokens": 0}, None),
+        ("chat", {"max_tokens": -1}, None),
+        ("chat", {"max_tokens": "many"}, None),
+        ("chat", {"max_tokens": True}, None),
+        ("chat", {"max_tokens": None}, None),
+        ("chat", {"max_tokens": 10**30}, None),
+        ("completions", {"max_tokens": 5, "n": 2, "best_of": 4}, 20),
+        ("responses", {"max_output_tokens": 9}, 9),
+        ("responses", {"max_tokens": 9}, None),
+        ("messages", {"max_tokens": 8}, 8),
+        ("embeddings", {"max_tokens": 8}, 0),
+        ("moderations", {}, 0),
+        ("count_tokens", {"max_tokens": 8}, 0),
+    ],
+)
+def test_how_many_tokens_a_call_lets_be_written(dialect, fields, expected):
+    assert stated_output(call(dialect, **fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "limit"),
+    [
+        ("chat", "max_completion_tokens", 500),
+        ("responses", "max_output_tokens", 500),
+        ("messages", "max_tokens", 500),
+        ("completions", "max_tokens", 16),
+    ],
+)
+def test_a_call_that_says_no_limit_gets_one_in_what_is_sent(dialect, name, limit):
+    made, written = bounded(call(dialect, temperature=0), 500)
+
+    sent = json.loads(made.payload("tiny"))
+    assert (sent[name], made.body[name], written) == (limit, limit, limit)
+    assert sent["temperature"] == 0
+
+
+def test_our_own_wording_has_the_name_that_every_server_knows():
+    made, _ = bounded(calls.of("chat", dict(MESSAGE), question="ping"), 500)
+
+    assert made.is_ours
+    assert made.body["max_tokens"] == 500
+    assert "max_completion_tokens" not in made.body
+
+
+def test_several_answers_have_the_limit_each():
+    _, written = bounded(call(n=4), 500)
+
+    assert written == 2000
+
+
+@pytest.mark.parametrize("said", [-1, 0, "many", None, 10**30])
+def test_what_is_no_limit_is_replaced_by_one(said):
+    made, written = bounded(call(max_tokens=said), 500)
+
+    sent = json.loads(made.payload("tiny"))
+    assert ("max_tokens" in sent, sent["max_completion_tokens"], written) == (False, 500, 500)
+
+
+def test_a_limit_that_is_none_does_not_stand_beside_one_that_is():
+    made, written = bounded(call(max_tokens=-1, max_completion_tokens=20), 500)
+
+    sent = json.loads(made.payload("tiny"))
+    assert ("max_tokens" in sent, sent["max_completion_tokens"], written) == (False, 20, 20)
+
+
+@pytest.mark.parametrize("dialect", ["embeddings", "moderations", "count_tokens"])
+def test_what_writes_nothing_stays_as_it_is(dialect):
+    asked = call(dialect)
+
+    assert bounded(asked, 500) == (asked, 0)
+
+
+def test_a_call_with_a_limit_stays_as_it_is():
+    asked = call(max_tokens=5)
+
+    assert bounded(asked, 500)[0] is asked
+
+
+@pytest.mark.parametrize("text", ["ping " * 100, "привет " * 100, "🦄" * 100, '"\\\n' * 100, "\u0000" * 50])
+def test_no_text_has_more_tokens_than_what_is_reckoned_with(text):
+    """A token is a byte at least: tokenizers work on the UTF-8 of a text."""
+    assert input_bound(call(messages=[{"role": "user", "content": text}])) >= len(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "part"),
+    [
+        ("chat", {"type": "image_url", "image_url": {"url": "https://x/y.png"}}),
+        ("chat", {"type": "input_audio", "input_audio": {"data": base64.b64encode(b"x").decode(), "format": "wav"}}),
+        ("chat", {"type": "file", "file": {"file_id": "file-1"}}),
+        ("messages", {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}),
+        ("messages", {"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}}),
+    ],
+)
+def test_what_is_no_text_counts_by_the_part_however_it_is_spelled(dialect, part):
+    one = call(dialect, messages=[{"role": "user", "content": [part]}])
+    spelled = parse(dialect, msg(one).replace(b'"type"', b'"t\\u0079pe"').replace(b"image", b"im\\u0061ge"))
+
+    assert input_bound(one) > PART_TOKENS
+    assert input_bound(spelled) > PART_TOKENS
+
+
+def msg(asked) -> bytes:
+    return json.dumps(asked.body).encode()
+
+
+def test_text_that_looks_like_a_part_is_text():
+    asked = call(messages=[{"role": "user", "content": '{"type":"image_url"}'}])
+
+    assert input_bound(asked) < PART_TOKENS
+
+
+def test_items_of_responses_count():
+    image = {"type": "input_image", "image_url": "https://x/y.png"}
+    text = {"type": "input_text", "text": "what is it?"}
+
+    assert input_bound(call("responses", input=[{"role": "user", "content": [text, image, image]}])) > 2 * PART_TOKENS
+
+
+def test_tools_bring_a_text_of_their_own():
+    tool = {"type": "function", "function": {"name": "x"}}
+
+    assert input_bound(call(tools=[tool])) > TOOLS_TOKENS
+
+
+def test_the_dearest_of_all_targets_counts():
+    asked, cheap, dear = call(max_tokens=1_000_000), rates(output=1_000), rates(output=5_000)
+
+    assert dearest(route(cheap, dear, cheap), asked, 1_000_000) == 5_000
+    assert dearest(route(cheap, hedge=True), asked, 1_000_000) == 2_000
+    assert dearest(route(cheap, None), asked, 1_000_000) == 1_000
+
+
+def test_the_models_that_take_over_count_too():
+    asked, cheap, dear = call(), rates(request=1), rates(request=9)
+    long = route(dear)
+
+    taken_over = route(cheap, on_context_length="long", lookup=lambda _: long)
+
+    assert dearest(taken_over, asked, 1) == 9
+    assert dearest(route(cheap, on_content_filter="gone"), asked, 1) == 1
+
+
+def test_free_is_not_unknown():
+    assert dearest(route(rates()), call(), 10) == 0
+    assert dearest(route(None), call(), 10) is None
+    assert dearest(route(rates(), None), call(), 10) is None

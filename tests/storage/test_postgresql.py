@@ -1,0 +1,162 @@
+"""What is PostgreSQL's own: a server that is gone, comes back or says nothing, and texts without NUL."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from ai_proxy.core.exceptions import DatabaseUnavailable
+from ai_proxy.storage import history, keys, records, schema
+from ai_proxy.storage.engine import Database
+from tests.postgres import Postgres
+from tests.stores import Store, exchange, page
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def own_server():
+    """A server that the test may stop."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def store(postgres, tmp_path):
+    return Store(postgres.new_database(), tmp_path)
+
+
+async def ready(database: Database) -> None:
+    await schema.upgrade(database)
+    await keys.add(database, key_id="key", name="laptop", digest="d", hint="h", created_at=1)
+
+
+async def test_a_text_with_nul_is_kept_with_a_sign_in_its_place(store):
+    async with store.database() as database:
+        await ready(database)
+
+        await records.add(database, [exchange("1", question="a\x00b", answer="\x00", request=b"\x00", response=None)])
+
+        found = await page(database)
+        by_nul = await keys.find(database, "\x00")
+
+    assert [(row.question, row.answer) for row in found] == [
+        ("a\N{REPLACEMENT CHARACTER}b", "\N{REPLACEMENT CHARACTER}")
+    ]
+    assert by_nul is None
+    assert store.query("select request from bodies") == [(b"\x00",)]
+
+
+async def test_an_error_of_a_row_does_not_show_the_row(store):
+    async with store.database() as database:
+        await ready(database)
+        with pytest.raises(IntegrityError) as refused:
+            await records.add(database, [exchange("1", answer="a secret", question=None)])
+
+    assert "null value in column" in str(refused.value)
+    assert "a secret" not in str(refused.value) + repr(refused.value) + str(refused.value.orig)
+
+
+async def test_a_reader_does_not_notice_that_the_server_was_restarted(own_server, tmp_path):
+    async with Store(own_server.new_database(), tmp_path).database() as database:
+        await ready(database)
+        await records.add(database, [exchange("1")])
+        await asyncio.to_thread(own_server.stop)
+        await asyncio.to_thread(own_server.start)
+
+        found = await page(database)
+
+    assert [row.id for row in found] == ["1"]
+
+
+async def test_a_server_that_is_gone_is_away_and_found_again_when_it_is_back(own_server, tmp_path):
+    async with Store(own_server.new_database(), tmp_path).database() as database:
+        await ready(database)
+        await records.add(database, [exchange("1")])
+        await asyncio.to_thread(own_server.stop)
+        errors = []
+        for work in (records.add(database, [exchange("2")]), page(database), schema.upgrade(database)):
+            with pytest.raises(DatabaseUnavailable) as away:
+                await work
+            errors.append(away.value)
+        await asyncio.to_thread(own_server.start)
+
+        await records.add(database, [exchange("2")])
+
+        found = await page(database)
+
+    assert [row.id for row in found] == ["2", "1"]
+    assert not any(error.busy for error in errors)
+    assert all(error.reason for error in errors)
+
+
+async def test_a_server_that_dies_in_the_middle_of_a_transaction_is_away(own_server, tmp_path):
+    async with Store(own_server.new_database(), tmp_path).database() as database:
+        await ready(database)
+
+        async def work() -> None:
+            async with database.writing() as connection:
+                await connection.execute(text("select 1"))
+                await asyncio.to_thread(own_server.stop)
+                await connection.execute(text("select 1"))
+
+        with pytest.raises(DatabaseUnavailable):
+            await work()
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(own_server, tmp_path):
+    async with Store(own_server.new_database(), tmp_path).database(closing_time=1, patience=0.5) as database:
+        await ready(database)
+        own_server.freeze()
+        began = time.monotonic()
+        try:
+            with pytest.raises(DatabaseUnavailable) as away:
+                await history.page(database, key_id="key", before=None, limit=1)
+        finally:
+            own_server.thaw()
+        waited = time.monotonic() - began
+
+        found = await page(database)
+
+    assert waited < 15
+    assert away.value.reason == "the database does not answer"
+    assert found == []
+
+
+async def test_a_statement_that_takes_too_long_is_broken_off(store):
+    url = store.url + "&options=-c%20statement_timeout=100"
+    async with Database(url, directory=store.directory) as database:
+        with pytest.raises(DatabaseUnavailable) as away:
+            async with database.transaction() as connection:
+                await connection.execute(text("select pg_sleep(5)"))
+
+    assert "statement timeout" in away.value.reason
+
+
+async def test_statements_and_locks_have_a_limit(store):
+    async with store.database() as database, database.transaction() as connection:
+        limits = [
+            await connection.scalar(text(f"show {name}"))
+            for name in ("statement_timeout", "lock_timeout", "application_name")
+        ]
+
+    assert limits == ["10s", "2s", "ai-proxy"]
+
+
+async def test_an_option_that_the_driver_does_not_know_is_one_line(store):
+    with pytest.raises(SystemExit) as stopped:
+        Database(store.url + "&pgbouncer=true", directory=store.directory)
+
+    assert str(stopped.value) == 'ai-proxy: DATABASE_URL: invalid connection option "pgbouncer"'
+
+
+def test_a_start_with_sqlite_does_not_load_the_driver_of_postgresql():
+    program = "import ai_proxy.app, ai_proxy.storage.upsert, sys; print('psycopg' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+
+    assert done.stdout == "False\n"
