@@ -152,7 +152,7 @@ def _administration(stage: Stage) -> None:
         change = {"old_password": CANARIES["first-password"], "new_password": CANARIES["second-password"]}
         assert stage.call(client, "POST", "/api/auth/password", json=change).status_code == 204
         stage.call(client, "POST", "/api/auth/password", json=change)  # the old one is wrong now
-        short = {"name": "x", "password": "canary-7f3"}
+        short = {"name": "x", "password": "shibboleth"}
         stage.secrets["a password that is too short"] = short["password"]
         assert stage.call(client, "POST", "/api/users", json=short).status_code == 400
         member = {"name": "member", "password": CANARIES["third-password"]}
@@ -222,7 +222,7 @@ def _commands(stage: Stage) -> None:
     told = stage.run("keys", "create", "by command", shows=True)
     stage.secrets["a key by command"] = re.search(r"^key: (\S+)$", told, re.MULTILINE)[1]
     stage.run("users", "password", "reader", "--password-stdin", stdin=CANARIES["second-password"])
-    stage.run("users", "password", "reader", "--password-stdin", stdin="canary-7f3")
+    stage.run("users", "password", "reader", "--password-stdin", stdin="shibboleth")
     for group in ("keys", "users", "projects", "audit", "limits", "budgets"):
         stage.run(group, "list")
         stage.run(group, "list", "--json")

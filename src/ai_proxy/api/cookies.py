@@ -5,12 +5,12 @@ from fastapi import Request, Response
 from ai_proxy.api import origin
 
 _SECURE = "__Host-aiproxy_session"  # https://developer.mozilla.org/docs/Web/HTTP/Headers/Set-Cookie#cookie_prefixes
-_PLAIN = "aiproxy_session"
+PLAIN = "aiproxy_session"
 
 
 def token_in(request: Request) -> str | None:
     """The session's token. A plain cookie is not looked at over HTTPS: another site's page may have planted it."""
-    name = _SECURE if _SECURE in request.cookies or request.url.scheme == "https" else _PLAIN
+    name = _SECURE if _SECURE in request.cookies or request.url.scheme == "https" else PLAIN
     return request.cookies.get(name)
 
 
@@ -20,12 +20,12 @@ def give(request: Request, response: Response, token: str, *, secure: bool = Fal
     `secure`: it is known that browsers reach us by HTTPS.
     """
     secure = secure or origin.is_secure(request)
-    name = _SECURE if secure else _PLAIN
+    name = _SECURE if secure else PLAIN
     response.set_cookie(name, token, path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def take(request: Request, response: Response) -> None:
     """Have the browser forget the cookie it sent."""
-    for name in (_SECURE, _PLAIN):
+    for name in (_SECURE, PLAIN):
         if name in request.cookies:
             response.delete_cookie(name, path="/", secure=name == _SECURE, httponly=True, samesite="lax")

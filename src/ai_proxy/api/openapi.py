@@ -7,6 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from ai_proxy import __version__
+from ai_proxy.api import cookies
+from ai_proxy.api.permissions import PERMISSIONS, Permission
 from ai_proxy.dialects.call import Dialect
 from ai_proxy.schemas.ask import AskRequest
 from ai_proxy.schemas.error import AnthropicErrorResponse, ErrorResponse
@@ -104,13 +106,22 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     schema["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "Your API key, which begins with aip_."},
         "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "session": {"type": "apiKey", "in": "cookie", "name": cookies.PLAIN, "description": "A login's cookie."},
     }
     for path, operations in schema["paths"].items():
         if path.startswith(("/api/", "/v1/")):
-            for operation in operations.values():
-                operation["security"] = [{"bearer": []}, {"header": []}]
+            for method, operation in operations.items():
+                operation["security"] = _security(_PERMISSIONS[method.upper(), path])
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]  # the framework's own: invalid parameters are 400 here
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)
     return schema
+
+
+def _security(permission: Permission) -> list[dict[str, list[str]]]:
+    keys: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
+    return (keys if permission.scope else []) + ([{"session": []}] if permission.by_session else [])
+
+
+_PERMISSIONS = {(method, path.replace(":path}", "}")): held for (method, path), held in PERMISSIONS.items()}

@@ -25,9 +25,9 @@ def check_model(principal: Principal | None, asked: str | None, route_of: Lookup
         raise ModelNotAllowed(asked or route.name)
 
 
-def visible(owners: Mapping[str, str], principal: Principal, route_of: Lookup) -> dict[str, str]:
+def visible(owners: Mapping[str, str], principal: Principal | None, route_of: Lookup) -> dict[str, str]:
     """Of the models and their owners, those that the key may call."""
-    models = principal.models
+    models = None if principal is None else principal.models
     if models is None:
         return dict(owners)
     return {name: owner for name, owner in owners.items() if _may(name, owner, models, route_of)}

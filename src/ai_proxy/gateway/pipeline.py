@@ -56,8 +56,8 @@ class Gateway:
         self._discovery = discovery
         self._cache.clear()
 
-    def models(self, principal: Principal) -> dict[str, str]:
-        """The names that calls of this key can use, and whose models they are."""
+    def models(self, principal: Principal | None = None) -> dict[str, str]:
+        """The names that calls can use, of this key if one is given, and whose models they are."""
         return visible(listing(self._router, self._discovery), principal, self._router.route)
 
     async def complete(self, exchange: Exchange, call: Call, keep: Keep | None = None) -> Completion:
