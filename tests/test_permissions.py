@@ -81,7 +81,9 @@ def test_nothing_else_is_open_to_anybody():
     assert {route for route, permission in PERMISSIONS.items() if permission.is_public} - OPEN == set()
 
 
-@pytest.mark.parametrize("permission", list(dict.fromkeys(PERMISSIONS.values())), ids=lambda permission: NAMES[permission])
+@pytest.mark.parametrize(
+    "permission", list(dict.fromkeys(PERMISSIONS.values())), ids=lambda permission: NAMES[permission]
+)
 def test_a_key_that_may_call_models_may_not_administer(permission):
     assert permission.scope != "calls" or not permission.by_session
 
@@ -93,7 +95,9 @@ def test_a_viewer_changes_nothing_but_what_is_about_the_login(method, path):
     assert permission.is_public or permission.scope is None or "viewer" not in permission.roles
 
 
-@pytest.mark.parametrize("permission", list(dict.fromkeys(PERMISSIONS.values())), ids=lambda permission: NAMES[permission])
+@pytest.mark.parametrize(
+    "permission", list(dict.fromkeys(PERMISSIONS.values())), ids=lambda permission: NAMES[permission]
+)
 def test_an_administrator_may_do_all(permission):
     assert ADMINS <= permission.roles <= ALL
 
