@@ -16,6 +16,7 @@ from ai_proxy.core.types import OPERATOR_ID
 from tests.service import Service
 from tests.upstream import Upstream, status
 
+NOBODY = "01980000-0000-7000-8000-000000000009"
 SECRET = "what the messages are signed with"
 PRICES = {
     "openai/small": {"input": 0, "output": 125_000}
@@ -320,12 +321,12 @@ def test_an_amount_is_text_or_a_number(admin, person, amount, shown):
 @pytest.mark.parametrize(
     "path",
     [
-        f"limits/user/{uuid7()}",
+        f"limits/user/{NOBODY}",
         "limits/user/ada",
         "limits/user/%00",
         "limits/service/x",
-        f"limits/team/{uuid7()}",
-        f"budgets/project/{uuid7()}/day",
+        f"limits/team/{NOBODY}",
+        f"budgets/project/{NOBODY}/day",
         "budgets/service/year",
     ],
 )

@@ -45,12 +45,11 @@ async def add(database: Database, exchanges: Sequence[types.Exchange]) -> None:
 
 
 async def _write(connection: Connection, exchanges: Sequence[types.Exchange]) -> None:
-    result = await connection.execute(_add(connection), [_row(exchange) for exchange in exchanges])
-    if result.rowcount != len(exchanges):
+    if await _add.write(connection, [_row(exchange) for exchange in exchanges]) != len(exchanges):
         raise _Repeated
     await connection.execute(_count(connection), summed(exchanges))
     if bodies := [_bodies(exchange) for exchange in exchanges if exchange.request is not None]:
-        await connection.execute(_add_bodies(connection), bodies)
+        await _add_bodies.write(connection, bodies)
     await idempotency.add(connection, exchanges)
 
 

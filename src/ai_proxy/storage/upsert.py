@@ -1,11 +1,12 @@
 """Statements that insert or leave, insert or add: each database has its own `insert` for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from ai_proxy.storage.engine import Connection
 
@@ -23,6 +24,23 @@ class PerDatabase:
     def __init__(self, build: Build) -> None:
         self._build = build
         self._built: dict[str, Insert] = {}
+        self._compiled: dict[str, SQLCompiler] = {}
+
+    async def write(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
+        """Execute it for rows that have the same names. Returns how many are new.
+
+        The driver gets the values as they are, which must be such as it takes: SQLAlchemy's look at each of them costs
+        18 µs for a row of the history, a twentieth of a call.
+        """
+        name = connection.dialect.name
+        if (compiled := self._compiled.get(name)) is None:
+            statement = self(connection).compile(dialect=connection.dialect, column_keys=list(rows[0]))
+            compiled = self._compiled[name] = statement
+        order = compiled.positiontup
+        values: Any = rows if order is None else [tuple([row[column] for column in order]) for row in rows]
+        options = {"preserve_rowcount": True}
+        result = await connection.exec_driver_sql(str(compiled), values, execution_options=options)
+        return result.rowcount
 
     def __call__(self, connection: Connection) -> Insert:
         name = connection.dialect.name
