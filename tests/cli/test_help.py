@@ -20,6 +20,15 @@ VERBS = {
     "keys create": "ai-proxy keys create laptop",
     "keys list": "ai-proxy keys list --json",
     "keys revoke": "ai-proxy keys revoke 01",
+    "users create": "ai-proxy users create alice@example.com --admin",
+    "users list": "ai-proxy users list --json",
+    "users role": "ai-proxy users role alice@example.com viewer",
+    "users disable": "ai-proxy users disable alice@example.com",
+    "users enable": "ai-proxy users enable alice@example.com",
+    "users password": "ai-proxy users password alice@example.com --generate",
+    "sessions list": "ai-proxy sessions list alice@example.com --json",
+    "sessions end": "ai-proxy sessions end 01",
+    "sessions end-all": "ai-proxy sessions end-all alice@example.com",
     "limits set": "ai-proxy limits set user:ada --requests 60",
     "limits list": "ai-proxy limits list --json",
     "limits remove": "ai-proxy limits remove user:ada",
@@ -47,12 +56,12 @@ def test_every_verb_has_help_with_an_example(verb, example):
     assert example in text.partition("Usage")[2].partition("\n")[2]
 
 
-@pytest.mark.parametrize("group", ["", "keys", "audit", "db", "config", "limits", "budgets"])
+@pytest.mark.parametrize("group", ["", "keys", "audit", "db", "config", "limits", "budgets", "users", "sessions"])
 def test_a_group_alone_shows_its_verbs(group):
     _, text = said(*group.split())
 
     expected = {verb.removeprefix(group).split()[0] for verb in VERBS if verb.startswith(group) and verb != group}
-    assert expected <= set(re.findall(r"^│ (\w+) ", text, re.MULTILINE))
+    assert expected <= set(re.findall(r"^│ ([\w-]+) ", text, re.MULTILINE))
 
 
 def test_the_options_tell_their_variables_and_defaults():
