@@ -1,13 +1,19 @@
 """Who may do what: no route without a line in the table, no line without a route."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
 from ai_proxy.api.permissions import ADMINS, ALL, PERMISSIONS, PUBLIC, Permission
 from ai_proxy.app import create_app
+
+DOCUMENTATION = Path(__file__).parent.parent / "docs" / "api.md"
 
 # Files of the framework for the page /docs, which are the same everywhere.
 STATIC = {"/static-offline-docs"}
@@ -55,6 +61,33 @@ def test_every_route_says_who_may_use_it(app):
 
 def test_every_line_of_the_table_is_a_route(app):
     assert set(PERMISSIONS) - set(served(app)) == set()
+
+
+def test_every_path_of_the_description_has_a_row_in_the_documentation(app):
+    described = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+
+    assert described - set(documented()) == set()
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Of the table that docs/api.md begins with. Methods that share a path are named before it: `GET`, `POST /x`."""
+    table = DOCUMENTATION.read_text().partition("| method and path |")[2].partition("\n\n")[0]
+    for row in table.splitlines():
+        methods = []
+        for words in re.findall(r"`([^`]+)`", row.removeprefix("|").partition("|")[0]):
+            method, _, path = words.partition(" ")
+            methods.append(method)
+            if path:
+                yield from ((method, path) for method in methods)
+                methods = []
+
+
+def test_no_answer_without_a_body_tells_a_type_of_it(app):
+    assert [
+        route.path
+        for route in routes_of(app)
+        if isinstance(route, APIRoute) and route.status_code == 204 and route.response_class is not Response
+    ] == []
 
 
 def test_no_route_is_there_twice(app):

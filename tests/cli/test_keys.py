@@ -1,5 +1,6 @@
 """`ai-proxy keys …`, where a process of its own would show no more."""
 
+import json
 import re
 import sqlite3
 import threading
@@ -38,6 +39,30 @@ def test_no_key_is_made_that_the_server_could_not_know(said, tmp_path):
     assert text.startswith("ai-proxy: the secret that the other keys were made with is not here")
     assert not (tmp_path / "data" / "secret").exists()
     assert re.findall(r"\S+$", said("keys", "list")[1], re.MULTILINE) == ["before"]
+
+
+def test_a_key_is_made_and_listed_with_whose_it_is_and_what_it_may_do(said):
+    said("users", "create", "eve", "--role", "viewer", "--generate")
+
+    made = said("keys", "create", "reports of Eve", "--user", "eve")
+    narrow = said("keys", "create", "narrow", "--scope", "calls", "--model", "gpt-*", "--model", "o3")
+
+    code, text = said("keys", "list")
+    assert (made[0], narrow[0], code) == (0, 0, 0)
+    assert re.fullmatch(r"id:  \S+\nkey: \S+\nuser: eve\nscopes: history\nKeep it: .+\n", made[1])
+    assert [re.split(" {2,}", line)[3:] for line in text.splitlines()] == [
+        ["active", "eve", "-", "history", "*", "reports of Eve"],
+        ["active", "operator", "-", "calls", "gpt-*,o3", "narrow"],
+    ]
+
+
+def test_times_for_programs_are_as_in_the_api(said):
+    said("keys", "create", "x", "--expires", "30d")
+    said("projects", "create", "search")
+
+    for group, field in (("keys", "expires_at"), ("audit", "created_at"), ("projects", "created_at")):
+        (newest, *_) = json.loads(said(group, "list", "--json")[1])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", newest[field])
 
 
 def test_revoking_what_is_not_there_is_one_line(said):

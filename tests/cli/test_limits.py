@@ -39,9 +39,8 @@ def test_limits_are_set_one_by_one_and_listed(said):
     said("limits", "set", "user:operator", "--requests", "60", "--tokens", "100000")
     code, text = said("limits", "set", "user:operator", "--tokens", "0", "--concurrent", "5")
 
-    line = f"{OPERATOR:44}  60 requests/min, 5 at one time  operator\n"
-    assert (code, text) == (0, line)
-    assert said("limits", "list") == (0, line)
+    assert (code, text) == (0, "user:operator: 60 requests/min, 5 at one time\n")
+    assert said("limits", "list") == (0, f"{OPERATOR:44}  60 requests/min, 5 at one time  operator\n")
     assert json.loads(said("limits", "list", "--json")[1]) == [
         {
             "subject": OPERATOR,
@@ -56,7 +55,7 @@ def test_limits_are_set_one_by_one_and_listed(said):
 def test_a_limit_is_removed_once(said):
     said("limits", "set", "service", "--concurrent", "5")
 
-    assert said("limits", "remove", "service") == (0, "Removed.\n")
+    assert said("limits", "remove", "service") == (0, "service has no limit any more.\n")
     assert said("limits", "list") == (0, "")
     assert said("limits", "remove", "service") == (1, "ai-proxy: There is no limit to remove.\n")
 
@@ -69,7 +68,7 @@ def test_a_budget_is_listed_with_what_is_spent(said, tmp_path):
         OPERATOR_ID,
     )
 
-    assert (code, text) == (0, f"{OPERATOR} may spend 2.50 USD (total).\n")
+    assert (code, text) == (0, "user:operator may spend 2.50 USD (total).\n")
     assert said("budgets", "list") == (0, f"{OPERATOR:44}  total  0.75 of 2.50 USD  operator\n")
     assert json.loads(said("budgets", "list", "--json")[1]) == [
         {
@@ -95,7 +94,7 @@ def test_a_budget_is_removed_once(said):
     said("budgets", "set", "service", "day", "1")
 
     assert said("budgets", "remove", "service", "week") == (1, "ai-proxy: There is no budget to remove.\n")
-    assert said("budgets", "remove", "service", "day") == (0, "Removed.\n")
+    assert said("budgets", "remove", "service", "day") == (0, "service has no budget any more (day).\n")
     assert said("budgets", "list") == (0, "")
 
 
@@ -113,8 +112,10 @@ def test_changes_are_audited_as_those_of_the_command_line(said, tmp_path):
         ("limits set user:zoe --requests 1", "There is no user zoe: see 'ai-proxy users list'."),
         ("limits set zoe --requests 1", "zoe: write key:ID, user:NAME, project:NAME or service."),
         ("budgets set project:x day 1", "There is no project x: see 'ai-proxy projects list'."),
-        ("budgets set service day 0", "amount_usd: must be more than 0 and at most 1,000,000,000 US dollars."),
-        ("budgets set service day 1 --alert 101", "alerts: must be at most 5 numbers of 1 to 100 per cent."),
+        ("budgets set service day 0", "AMOUNT: must be more than 0 and at most 1,000,000,000 US dollars."),
+        ("budgets set service day 1 --alert 101", "--alert: must be at most 5 numbers of 1 to 100 per cent."),
+        ("budgets set service year 1", "PERIOD: 'year' is none of day, week, month, total"),
+        ("budgets remove service year", "PERIOD: 'year' is none of day, week, month, total"),
     ],
 )
 def test_what_cannot_be_is_one_line(said, words, text):
@@ -127,7 +128,6 @@ def test_what_cannot_be_is_one_line(said, words, text):
         "limits set service",
         "limits set service --requests 1000000001",
         "limits set service --requests -1",
-        "budgets set service year 1",
         "budgets set service day five",
     ],
 )

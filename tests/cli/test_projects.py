@@ -47,6 +47,8 @@ def test_a_key_has_what_its_options_say(said):
 
     [key] = json.loads(said("keys", "list", "--json")[1])
     assert code == 0, text
+    assert "user: operator\nproject: search\nscopes: calls\n" in text
+    assert re.search(r"  operator  search  calls  gpt-\*  indexer$", said("keys", "list")[1], re.MULTILINE)
     assert (key["project"], key["scopes"], key["models"]) == ("search", ["calls"], ["gpt-*"])
     assert key["labels"] == {"env": "prod"}
     assert key["expires_at"] > key["created_at"]
@@ -63,6 +65,18 @@ def test_a_key_is_changed_and_rotated(said):
     assert first not in rotated[1]
     assert (key["id"], key["name"], key["models"]) == (key_id, "y", None)
     assert key["former_until"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("create", "x", "--scope", "all"), "--scope: 'all' is none: they are calls, history and manage."),
+        (("create", "x", "--expires", "2020-01-01"), "--expires: must be in the future."),
+        (("rotate", "x", "--overlap", "31d"), "--overlap: 0 to 2592000 seconds."),
+    ],
+)
+def test_a_mistake_is_one_line_in_the_words_of_the_command_line(said, words, message):
+    assert said("keys", *words) == (1, f"ai-proxy: {message}\n")
 
 
 @pytest.mark.parametrize(

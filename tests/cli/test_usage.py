@@ -100,9 +100,9 @@ def test_a_terminal_obeys_no_name(said, called):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--from", "yesterday"), "from: must be a day such as 2026-11-23."),
-        (("--from", "2026-11-02", "--to", "2026-11-01"), "from: must not be after to."),
-        (("--by", "colour"), "group_by: one or more of day, key, user, project, provider, model, with commas"),
+        (("--from", "yesterday"), "--from: must be a day such as 2026-11-23."),
+        (("--from", "2026-11-02", "--to", "2026-11-01"), "--from: must not be after to."),
+        (("--by", "colour"), "--by: one or more of day, key, user, project, provider, model, with commas"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(said, words, message):

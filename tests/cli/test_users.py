@@ -70,6 +70,7 @@ def test_a_user_can_have_no_password(said):
         (["create", "bob", "--role", "king"], "", "--role: 'king' is none of admin, member, viewer"),
         (["create", "operator", "--no-password"], "", "There is a user of this name already."),
         (["create", "red \x1b[31m", "--no-password"], "", "A user's name has 1 to 200 printable characters."),
+        (["role", "operator", "boss"], "", "ROLE: 'boss' is none of admin, member, viewer"),
         (["role", "nobody", "viewer"], "", "There is no user 'nobody': see 'ai-proxy users list'."),
         (["password", "nobody", "--generate"], "", "There is no user 'nobody': see 'ai-proxy users list'."),
         (
@@ -111,3 +112,9 @@ def test_the_list_shows_states(said):
     states = re.findall(r"  (active|disabled|no password) +", said("list")[1])
 
     assert states == ["no password", "active", "disabled"]
+
+
+def test_a_name_that_is_no_text_is_refused_in_one_line(said):
+    code, text = said("disable", "\udcff")
+
+    assert (code, text) == (1, "ai-proxy: what was typed is no text in UTF-8\n")

@@ -203,13 +203,15 @@ def test_a_created_key_works_at_once_and_is_shown_this_once(fresh):
     done = fresh.run("keys", "create", "laptop of Ada")
 
     key_id, key = re.fullmatch(
-        r"id:  ([0-9a-f-]{36})\nkey: (aip_\w{49})\nKeep it: it cannot be shown again\.\n", done.stdout
+        r"id:  ([0-9a-f-]{36})\nkey: (aip_\w{49})\nuser: operator\nscopes: calls, history\n"
+        r"Keep it: it cannot be shown again\.\n",
+        done.stdout,
     ).groups()
     listed = fresh.run("keys", "list").stdout
     assert (done.returncode, done.stderr) == (0, "")
     assert status_of(fresh, {"x-api-key": key}) == 200
     assert key not in listed
-    assert re.search(rf"^{key_id}  {key[:7]}…{key[-4:]}  .* active +laptop of Ada$", listed, re.MULTILINE)
+    assert re.search(rf"^{key_id}  {key[:7]}…{key[-4:]}  .* active .*  laptop of Ada$", listed, re.MULTILINE)
     assert key[10:-10].encode() not in files_of(fresh)
 
 
@@ -237,7 +239,7 @@ def test_a_revoked_key_stops_working_on_a_running_server(fresh):
     fresh.eventually(lambda: status_of(fresh, {"x-api-key": key}) == 401, 6)
     assert (done.returncode, done.stdout) == (0, "Revoked.\n")
     assert re.search(
-        rf"^{key_id} .* revoked \d{{4}}-\d\d-\d\d \d\d:\d\d +stolen$", fresh.run("keys", "list").stdout, re.MULTILINE
+        rf"^{key_id} .* revoked \d{{4}}-\d\d-\d\d \d\d:\d\d .* stolen$", fresh.run("keys", "list").stdout, re.MULTILINE
     )
 
 
@@ -334,6 +336,21 @@ def test_a_key_that_may_read_history_only_cannot_call(operator):
     assert status_of(service, key, "GET", "/v1/models") == 403
     assert status_of(service, key, "GET", "/api/history") == 200
     assert status_of(service, key, "GET", "/api/keys") == 403
+
+
+@pytest.mark.parametrize(("path", "scope"), [("/v1/models", "calls"), ("/api/keys", "manage")])
+def test_a_key_without_the_scope_is_told_how_to_make_one_with_it(operator, path, scope):
+    service, client = operator
+    made = make(client, scopes=["history"])
+
+    with service.client_with(made["key"]) as other:
+        response = other.get(path)
+
+    command = f"'ai-proxy keys create NAME --scope {scope}'"
+    assert response.status_code == 403
+    assert response.json()["error"]["message"] == (
+        f"This API key lacks the scope {scope!r}: {command} makes one that has it."
+    )
 
 
 def test_a_key_calls_and_sees_only_the_models_on_its_list(operator):

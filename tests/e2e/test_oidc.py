@@ -513,8 +513,9 @@ def test_without_the_extra_the_start_says_what_to_install(tmp_path):
     done = service.run("serve")
 
     assert done.returncode == 1
-    assert (
-        done.stderr == "ai-proxy: AI_PROXY_OIDC__ISSUER: needs the extra oidc: pip install 'ai-proxy-gateway[oidc]'\n"
+    assert done.stderr == (
+        "ai-proxy: AI_PROXY_OIDC__ISSUER: needs the extra oidc: "
+        "pip install 'ai-proxy-gateway[oidc]', or pip install 'joserfc>=1.8,<2'\n"
     )
     service.client.close()
 

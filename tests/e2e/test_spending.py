@@ -160,6 +160,7 @@ def test_answers_and_refusals_tell_what_is_left(priced, upstream, streamed):
     assert 58_000 < int(third.headers["retry-after-ms"]) <= 61_000
     assert third.headers["x-should-retry"] == "true"
     assert third.json()["error"]["code"] == "rate_limit_exceeded"
+    assert third.json()["error"]["retry_after"] == int(third.headers["retry-after-ms"]) / 1000
     assert len(priced.history()) == 2
 
 

@@ -492,3 +492,9 @@ def test_the_whole_list_is_read_as_its_authors_read_it(read):
         compared += 1
 
     assert compared > 1000
+
+
+def test_a_count_that_cannot_be_true_costs_no_more_than_a_record_can_hold():
+    dear = Rates(source="table", input=0, output=10**12, cache_read=0, cache_write=0, input_audio=0, output_audio=0)
+
+    assert cost(dear, Usage(0, 2**53)) == 10**15

@@ -1,5 +1,6 @@
 """The audit log: what is in it stays, and can be found."""
 
+import msgspec
 import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.exc import DBAPIError
@@ -48,6 +49,15 @@ async def test_an_entry_tells_who_did_what_to_what_and_from_where(database):
         "r",
     )
     assert not more
+
+
+async def test_an_entry_tells_which_key_did_it(database):
+    async with database.changing() as connection:
+        await audit.note(connection, msgspec.structs.replace(ANN, key_id="the-key"), "user.disable", "user:b")
+
+    (entry,), _ = await audit.page(database, audit.wanted(), limit=1)
+
+    assert entry.details == {"by_key": "the-key"}
 
 
 async def test_the_newest_comes_first_and_pages_follow_one_another(database):

@@ -128,6 +128,21 @@ async def test_every_change_is_in_the_audit_log_without_secrets(database, servic
     assert not any(apikeys.digest(key, SECRET) in told or key in told for key in (first, second))
 
 
+async def test_the_audit_log_tells_times_that_people_can_read(database, service):
+    first, second = datetime(2999, 1, 31, tzinfo=UTC), datetime(2999, 2, 1, 12, tzinfo=UTC)
+    made, _ = await service.create(COMMAND_LINE, NewKey(name="x", expires_at=first))
+    await service.change(COMMAND_LINE, made.id, {"expires_at": second})
+    await service.change(COMMAND_LINE, made.id, {"expires_at": None})
+
+    entries, _ = await audit.page(database, audit.wanted(target=f"key:{made.id}"), limit=10)
+
+    assert [entry.details for entry in entries[:2]] == [
+        {"before": {"expires_at": "2999-02-01T12:00:00Z"}, "after": {"expires_at": None}},
+        {"before": {"expires_at": "2999-01-31T00:00:00Z"}, "after": {"expires_at": "2999-02-01T12:00:00Z"}},
+    ]
+    assert entries[2].details["expires_at"] == "2999-01-31T00:00:00Z"
+
+
 async def test_a_former_secret_has_its_end_and_the_one_before_it_is_gone(database):
     service = Keys(database, SECRET, lambda: 1_000_000_000_000)
     made, first = await service.create(COMMAND_LINE, NewKey(name="x"))
@@ -141,6 +156,22 @@ async def test_a_former_secret_has_its_end_and_the_one_before_it_is_gone(databas
     assert current is not None
     assert (former.expires_at, current.expires_at) == (1_010_000_000, None)
     assert [await works(database, key) for key in (first, second, third)] == [False, True, True]
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.999999+00:00", "9999-12-31T23:59:59-23:59"])
+async def test_an_end_after_all_dates_does_not_spoil_the_list(database, service, end):
+    made, _ = await service.create(COMMAND_LINE, NewKey(name="x", expires_at=datetime.fromisoformat(end)))
+
+    [listed] = await keys.list_all(database)
+
+    assert made.expires_at == listed.expires_at == datetime(9999, 12, 31, tzinfo=UTC)
+
+
+async def test_an_end_before_all_dates_is_refused(service):
+    with pytest.raises(BadRequest, match="in the future"):
+        await service.create(
+            COMMAND_LINE, NewKey(name="x", expires_at=datetime.fromisoformat("0001-01-01T00:00:00+23:59"))
+        )
 
 
 @pytest.mark.parametrize("overlap", [-1, 30 * 86_400 + 1])

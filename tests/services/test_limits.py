@@ -11,6 +11,7 @@ from ai_proxy.core.types import COMMAND_LINE, SERVICE, Actor, Budget, Limit
 from ai_proxy.services import budgets, limits, subjects
 from ai_proxy.storage import keys as stored_keys
 from ai_proxy.storage import schema
+from ai_proxy.storage import subjects as stored_subjects
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.tables import ApiKey, Member, Project, User
 
@@ -316,3 +317,11 @@ async def test_a_subject_that_is_not_there_is_not_found(database, written):
 async def test_a_subject_in_another_form_is_refused(database, written):
     with pytest.raises(BadRequest, match="write key:ID"):
         await subjects.named(database, written)
+
+
+async def test_more_subjects_than_one_query_takes_have_their_names(database):
+    unknown = [f"key:{number}" for number in range(300_000)]
+    async with database.transaction() as connection:
+        found = await stored_subjects.names(connection, [*unknown, f"user:{ADA}", f"key:{ADAS_KEY}"])
+
+    assert found == {f"user:{ADA}": "ada", f"key:{ADAS_KEY}": "laptop"}

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import (
     BadRequest,
     Conflict,
@@ -19,8 +20,10 @@ from ai_proxy.core.groups import SessionSettings
 from ai_proxy.core.types import COMMAND_LINE, Principal
 from ai_proxy.services import users
 from ai_proxy.services.accounts import Accounts, Caller, new_setup_token
+from ai_proxy.services.passwords import Passwords
 from ai_proxy.services.users import Change
 from ai_proxy.storage import schema
+from ai_proxy.storage import sessions as stored
 from ai_proxy.storage.engine import Database
 
 pytestmark = pytest.mark.anyio
@@ -187,6 +190,19 @@ async def test_a_new_password_needs_the_old_one_and_few_tries_are_allowed(accoun
         await accounts.change_password(actor, PASSWORD, OTHER)
 
 
+async def test_an_administrators_password_is_not_overwritten_by_a_change_that_had_begun(accounts, database, bob):
+    actor, _ = await accounts.login("bob", PASSWORD, HERE)
+    change = asyncio.ensure_future(accounts.change_password(actor, PASSWORD, "a thief's own password"))
+    while not accounts.passwords._waiting:
+        await asyncio.sleep(0)
+    await users.change(database, COMMAND_LINE, bob.id, Change(password="$argon2id$of-the-administrator"))
+
+    with pytest.raises(Conflict):
+        await change
+    with pytest.raises(NotSignedIn):
+        await accounts.login("bob", "a thief's own password", HERE)
+
+
 async def test_a_new_password_that_will_not_do_is_refused_by_its_name(accounts, bob):
     actor, _ = await accounts.login("bob", PASSWORD, HERE)
 
@@ -240,6 +256,25 @@ async def test_an_administrator_gets_in_from_home_while_others_guess(accounts, a
 
     with pytest.raises(LoginThrottled):
         await accounts.login("alice", PASSWORD, Caller("198.51.100.1"))
+
+    assert await accounts.login("alice", PASSWORD, HERE)
+
+
+async def test_a_new_password_from_the_command_line_takes_nobodys_home_away(accounts, database, alice):
+    await accounts.login("alice", PASSWORD, HERE)
+    await users.change(database, COMMAND_LINE, alice.id, Change(password=await accounts.passwords.hash(OTHER)))
+    await failures(accounts, 30)
+
+    assert await accounts.login("alice", OTHER, HERE)
+
+
+async def test_tries_that_nobody_had_time_for_do_not_count(accounts, alice):
+    patient, accounts.passwords = accounts.passwords, Passwords(max_waiting=0)
+    for _ in range(30):
+        with pytest.raises(LoginThrottled, match="Too many people"):
+            await accounts.login("alice", PASSWORD, HERE)
+    await accounts.passwords.__aexit__()
+    accounts.passwords = patient
 
     assert await accounts.login("alice", PASSWORD, HERE)
 
@@ -302,3 +337,20 @@ async def test_the_token_is_useless_once_there_is_an_administrator(accounts, dat
     with pytest.raises(PermissionDenied):
         await accounts.set_up(token, "mallory", PASSWORD, HERE)
     assert await new_setup_token(database, SECRET) is None
+
+
+async def test_the_token_is_useless_once_somebody_with_a_password_becomes_administrator(accounts, database, bob, clock):
+    token = await pending_token(database)
+    clock.now = 0
+    await users.change(database, COMMAND_LINE, bob.id, Change(role="admin"))
+
+    with pytest.raises(PermissionDenied):
+        await accounts.set_up(token, "mallory", PASSWORD, HERE)
+
+
+async def pending_token(database) -> str:
+    """A token that was made before anybody had a password."""
+    async with database.changing() as connection:
+        digest = apikeys.digest("pending", SECRET)
+        await stored.add_setup_token(connection, digest=digest, expires_at=2**62)
+    return "pending"

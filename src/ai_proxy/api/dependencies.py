@@ -1,16 +1,17 @@
 """What an endpoint may ask for. Everything is built once, in app.py."""
 
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, TypedDict
 
+import structlog
 from fastapi import Depends, Request
 
 from ai_proxy.api import cookies, origin
 from ai_proxy.api.permissions import PERMISSIONS, Permission
-from ai_proxy.core.exceptions import NotSignedIn, PermissionDenied
+from ai_proxy.core.exceptions import DatabaseUnavailable, NotSignedIn, PermissionDenied
 from ai_proxy.core.groups import ServerSettings
 from ai_proxy.core.logging import request_id
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Actor, Principal
+from ai_proxy.core.types import Actor, Principal, Role
 from ai_proxy.gateway.auth import KeyRing, key_from
 from ai_proxy.gateway.idempotency import Idempotency
 from ai_proxy.gateway.limits import Limiter
@@ -20,6 +21,8 @@ from ai_proxy.services.accounts import Accounts
 from ai_proxy.services.keys import Keys
 from ai_proxy.services.oidc import Oidc
 from ai_proxy.storage.engine import Database
+
+log = structlog.get_logger()
 
 
 class State(TypedDict):
@@ -54,9 +57,8 @@ async def authenticate(request: Request) -> Principal:
     principal = await keyring.authenticate(_key_of(request))
     request.scope["principal"] = principal
     permission = permission_of(request)
-    if permission.scope not in principal.scopes or principal.role not in permission.roles:
-        message = f"This API key may not do this: it needs the scope {permission.scope!r}, and a user who may."
-        raise PermissionDenied(message)
+    _check_scope(principal, permission)
+    _check_role(principal.role, permission)
     return principal
 
 
@@ -73,18 +75,25 @@ def _key_of(request: Request) -> str | None:
 async def act(request: Request) -> Actor:
     """Who administers: the holder of a key that may manage, else the person whose session cookie came along.
 
-    Raises `Unauthenticated` or `NotSignedIn`; and `PermissionDenied`, which is noted in the audit log.
+    Raises `Unauthenticated` or `NotSignedIn`; and `PermissionDenied`. What is denied to who is known here, now or by
+    what the endpoint calls, is noted in the audit log.
     """
-    scope = request.scope
-    if "actor" not in scope:
-        actor = await _holder(request) if _has_key(request) else await _person(request)
-        try:
-            _check(request, actor)
-        except PermissionDenied as refusal:
-            await state_of(request)["accounts"].note_refusal(actor, _name(request), refusal.message)
-            raise
-        scope["actor"] = actor
-    return cast("Actor", scope["actor"])
+    actor = await _holder(request) if _has_key(request) else await _person(request)
+    request.scope["actor"] = actor
+    _check(request, actor)
+    return actor
+
+
+async def note_refusal(request: Request, refusal: PermissionDenied) -> None:
+    """Note that an actor wanted what they may not. They are told so even if that cannot be noted."""
+    actor: Actor | None = request.scope.get("actor")
+    if actor is None:
+        return
+    what = f"{request.method} {request.scope['route'].path}"
+    try:
+        await state_of(request)["accounts"].note_refusal(actor, what, refusal.message)
+    except DatabaseUnavailable as error:
+        log.warning("audit: a refusal could not be noted", reason=error.reason)
 
 
 def address_of(request: Request) -> str:
@@ -116,29 +125,30 @@ async def _person(request: Request) -> Actor:
 def _check(request: Request, actor: Actor) -> None:
     permission = permission_of(request)
     if actor.session_id is None:
-        _check_scope(request, permission)
+        _check_scope(request.scope["principal"], permission)
     elif request.method not in origin.SAFE:
         origin.check(request, required=True)
-    if actor.role not in permission.roles:
-        message = f"The role {actor.role!r} may not do this."
+    _check_role(actor.role, permission)
+
+
+def _check_role(role: Role, permission: Permission) -> None:
+    if role not in permission.roles:
+        message = f"The role {role!r} may not do this."
         raise PermissionDenied(message)
 
 
-def _check_scope(request: Request, permission: Permission) -> None:
+def _check_scope(principal: Principal, permission: Permission) -> None:
     if permission.scope is None:
         message = "An API key will not do here: sign in instead."
         raise PermissionDenied(message)
-    if permission.scope not in request.scope["principal"].scopes:
-        message = f"This API key may not do this: it needs the scope {permission.scope!r}."
+    if permission.scope not in principal.scopes:
+        make = f"ai-proxy keys create NAME --scope {permission.scope}"
+        message = f"This API key lacks the scope {permission.scope!r}: '{make}' makes one that has it."
         raise PermissionDenied(message)
 
 
 def _has_key(request: Request) -> bool:
     return "authorization" in request.headers or "x-api-key" in request.headers
-
-
-def _name(request: Request) -> str:
-    return f"{request.method} {request.scope['route'].path}"
 
 
 def _id() -> str:

@@ -12,12 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from ai_proxy.api.body import invalid
+from ai_proxy.api.dependencies import note_refusal
 from ai_proxy.core.exceptions import (
     BadRequest,
     BodyTooLarge,
     GatewayError,
     MethodNotAllowed,
     NotFound,
+    PermissionDenied,
     RateLimited,
     RequestTimeout,
 )
@@ -42,7 +44,7 @@ def envelope(error: GatewayError) -> dict[str, Any]:
             "source": error.source,
             "provider": error.provider,
             "upstream_status": error.upstream_status,
-            "retry_after": error.retry_after,
+            "retry_after": None if error.retry_after is None else _milliseconds(error.retry_after) / 1000,
         }
     }
 
@@ -70,7 +72,7 @@ def _headers(error: GatewayError) -> dict[str, str]:
     headers = dict(error.headers) if isinstance(error, RateLimited) else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+        headers["retry-after-ms"] = str(_milliseconds(error.retry_after))
     if error.should_retry is not None:
         headers["x-should-retry"] = str(error.should_retry).lower()
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -78,6 +80,11 @@ def _headers(error: GatewayError) -> dict[str, str]:
     if isinstance(error, _CLOSING):
         headers["connection"] = "close"
     return headers
+
+
+def _milliseconds(seconds: float) -> int:
+    """Rounded up: whoever comes earlier is refused again."""
+    return math.ceil(seconds * 1000)
 
 
 def _anthropic_status(error: GatewayError) -> int:
@@ -111,6 +118,8 @@ def bug() -> GatewayError:
 async def on_gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)  # noqa: S101 - FastAPI types handlers by Exception
     request.scope["error"] = error
+    if isinstance(error, PermissionDenied):
+        await note_refusal(request, error)
     return render(error, request.scope["path"])
 
 

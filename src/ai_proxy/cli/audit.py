@@ -3,6 +3,7 @@
 import json
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from ai_proxy.cli import session
@@ -15,7 +16,7 @@ app = typer.Typer(help="The audit log: who did what.", no_args_is_help=True)
 @app.command(name="list")
 def list_entries(
     action: Annotated[str | None, typer.Option(help="Only this, such as key.create.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only what they did: a name or an id.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this one did: a name or an id.")] = None,
     target: Annotated[str | None, typer.Option(help="Only what was done to this, such as key:ID.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=audit.MAX_ROWS, help="Most entries.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
@@ -31,7 +32,7 @@ def list_entries(
 
     found = session.at_schema(load_settings(), look)
     if as_json:
-        typer.echo(json.dumps([entry._asdict() for entry in found], default=lambda value: value.isoformat(), indent=2))
+        typer.echo(json.dumps(msgspec.to_builtins([entry._asdict() for entry in found]), indent=2))
         return
     for entry in found:
         typer.echo(

@@ -19,7 +19,10 @@ from ai_proxy.storage.engine import Database
 app = typer.Typer(help="Budgets of keys, users, projects and the service.", no_args_is_help=True)
 
 Subject = Annotated[str, typer.Argument(help="key:ID, user:NAME, project:NAME or service.", show_default=False)]
-ThePeriod = Annotated[Period, typer.Argument(help="In UTC; a week begins on Monday.", show_default=False)]
+ThePeriod = Annotated[
+    str,
+    typer.Argument(help="day, week (it begins on Monday), month (all in UTC) or total.", show_default=False),
+]
 
 
 @app.command(name="set")
@@ -40,15 +43,16 @@ def set_budget(
         most = nano(amount)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="AMOUNT") from None
+    chosen = _period(period)
     alerts = budgets.ALERTS if alert is None else () if alert == [0] else tuple(alert)
 
     async def work(database: Database) -> NamedBudget:
         whose = await subjects.named(database, subject)
-        budget = Budget(subject=whose, period=period, amount=most, alerts=alerts)
+        budget = Budget(subject=whose, period=chosen, amount=most, alerts=alerts)
         return await budgets.put(database, COMMAND_LINE, budget)
 
     done = session.at_schema(load_settings(), work).budget
-    typer.echo(f"{done.subject} may spend {dollars(done.amount)} USD ({done.period}).")
+    typer.echo(f"{subject} may spend {dollars(done.amount)} USD ({done.period}).")
 
 
 @app.command(name="list")
@@ -80,12 +84,21 @@ def remove(subject: Subject, period: ThePeriod) -> None:
 
     Example: ai-proxy budgets remove project:search month
     """
+    chosen = _period(period)
 
     async def work(database: Database) -> None:
-        await budgets.remove(database, COMMAND_LINE, await subjects.named(database, subject), period)
+        await budgets.remove(database, COMMAND_LINE, await subjects.named(database, subject), chosen)
 
     session.at_schema(load_settings(), work)
-    typer.echo("Removed.")
+    typer.echo(f"{subject} has no budget any more ({chosen}).")
+
+
+def _period(text: str) -> Period:
+    for period in budgets.PERIODS:
+        if period == text:
+            return period
+    message = f"ai-proxy: PERIOD: {text!r} is none of {', '.join(budgets.PERIODS)}"
+    raise SystemExit(message)
 
 
 def _item(found: NamedBudget, spending: Spending) -> dict[str, Any]:

@@ -19,7 +19,10 @@ app = typer.Typer(help="API keys: make, list, change, rotate, revoke.", no_args_
 T = TypeVar("T")
 
 KeyId = Annotated[str, typer.Argument(help="The key's id, as 'ai-proxy keys list' shows it.", show_default=False)]
-Scopes = Annotated[list[str] | None, typer.Option("--scope", help="calls, history or manage; may be repeated.")]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", help="calls, history or manage; may be repeated. A new key has the first two."),
+]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Name or pattern it may call; may be repeated.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value; may be repeated.")]
 Expires = Annotated[str | None, typer.Option(help="30d, or a date such as 2027-01-31.")]
@@ -61,17 +64,18 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option
 def list_keys(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List the keys, oldest first.
+    """List the keys, oldest first: whose each is, its project, what it may do, and the models it may call.
 
     Example: ai-proxy keys list --json
     """
     found = session.at_schema(load_settings(), keys.list_all)
     if as_json:
-        items = [msgspec.structs.asdict(key) for key in found]
-        typer.echo(json.dumps(items, default=lambda value: value.isoformat(), indent=2))
+        typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
-    for key in found:
-        typer.echo(f"{key.id}  {key.hint:12}  {key.created_at:%Y-%m-%d %H:%M}  {_state(key):24}  {key.name}")
+    rows = [_cells(key) for key in found]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 @app.command()
@@ -134,7 +138,16 @@ def _with_keys(settings: Settings, work: Callable[[Keys], Awaitable[T]]) -> T:
 
 
 def _show(key: Key, secret: str) -> None:
-    typer.echo(f"id:  {key.id}\nkey: {secret}\nKeep it: it cannot be shown again.")
+    typer.echo(f"id:  {key.id}\nkey: {secret}\nuser: {key.user}")
+    if key.project is not None:
+        typer.echo(f"project: {key.project}")
+    typer.echo(f"scopes: {', '.join(key.scopes)}\nKeep it: it cannot be shown again.")
+
+
+def _cells(key: Key) -> Sequence[str]:
+    """A key as a line of the list. Its name is last, because it may have blanks in it."""
+    created, scopes, models = f"{key.created_at:%Y-%m-%d %H:%M}", ",".join(key.scopes), ",".join(key.models or "*")
+    return key.id, key.hint, created, _state(key), key.user, key.project or "-", scopes, models, key.name
 
 
 def _state(key: Key) -> str:

@@ -1,7 +1,7 @@
 """ai-proxy limits …"""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -16,15 +16,18 @@ from ai_proxy.storage.engine import Database
 app = typer.Typer(help="Limits of keys, users, projects and the service.", no_args_is_help=True)
 
 Subject = Annotated[str, typer.Argument(help="key:ID, user:NAME, project:NAME or service.", show_default=False)]
-_Number = typer.Option(min=0, max=limits.MOST, show_default=False)
+
+
+def _number(what: str) -> Any:
+    return typer.Option(min=0, max=limits.MOST, show_default=False, help=what)
 
 
 @app.command(name="set")
 def set_limits(
     subject: Subject,
-    requests: Annotated[int | None, _Number] = None,
-    tokens: Annotated[int | None, _Number] = None,
-    concurrent: Annotated[int | None, _Number] = None,
+    requests: Annotated[int | None, _number("Requests a minute.")] = None,
+    tokens: Annotated[int | None, _number("Tokens a minute, read and written together.")] = None,
+    concurrent: Annotated[int | None, _number("Calls at one time.")] = None,
 ) -> None:
     """Set requests and tokens a minute, and calls at one time. What is not named stays; 0 takes a limit away.
 
@@ -42,7 +45,8 @@ def set_limits(
         whose = await subjects.named(database, subject)
         return await limits.change(database, COMMAND_LINE, whose, changes)
 
-    typer.echo(_line(session.at_schema(load_settings(), work)))
+    done = session.at_schema(load_settings(), work)
+    typer.echo(f"{subject}: {_numbers(done)}")
 
 
 @app.command(name="list")
@@ -59,7 +63,7 @@ def list_limits(
         typer.echo(json.dumps(items, indent=2))
         return
     for one in found:
-        typer.echo(_line(one))
+        typer.echo(f"{one.limit.subject:44}  {_numbers(one)}  {one.name or ''}".rstrip())
 
 
 @app.command()
@@ -73,15 +77,14 @@ def remove(subject: Subject) -> None:
         await limits.remove(database, COMMAND_LINE, await subjects.named(database, subject))
 
     session.at_schema(load_settings(), work)
-    typer.echo("Removed.")
+    typer.echo(f"{subject} has no limit any more.")
 
 
-def _line(found: NamedLimit) -> str:
+def _numbers(found: NamedLimit) -> str:
     limit = found.limit
     told = {
         "requests/min": limit.requests_per_minute,
         "tokens/min": limit.tokens_per_minute,
         "at one time": limit.concurrent,
     }
-    numbers = ", ".join(f"{number:,} {name}" for name, number in told.items() if number is not None)
-    return f"{limit.subject:44}  {numbers or 'no limit'}  {found.name or ''}".rstrip()
+    return ", ".join(f"{number:,} {name}" for name, number in told.items() if number is not None) or "no limit"

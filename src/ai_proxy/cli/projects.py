@@ -38,8 +38,7 @@ def list_projects(
     """
     found = session.at_schema(load_settings(), lambda database: projects.list_all(database, COMMAND_LINE))
     if as_json:
-        items = [msgspec.structs.asdict(project) for project in found]
-        typer.echo(json.dumps(items, default=lambda value: value.isoformat(), indent=2))
+        typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
     for project in found:
         state = "active" if project.archived_at is None else f"archived {project.archived_at:%Y-%m-%d %H:%M}"

@@ -11,6 +11,20 @@ from ai_proxy.storage.engine import Database, outlast_lock
 
 T = TypeVar("T")
 
+# What fields of the API are called on the command line.
+_OPTIONS = {
+    "alerts": "--alert",
+    "amount_usd": "AMOUNT",
+    "expires_at": "--expires",
+    "from": "--from",
+    "group_by": "--by",
+    "labels": "--label",
+    "models": "--model",
+    "overlap": "--overlap",
+    "scopes": "--scope",
+    "to": "--to",
+}
+
 
 def run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Do something with the database of the settings. Exits with a clear line if that fails."""
@@ -24,7 +38,9 @@ def run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     except DatabaseUnavailable as error:
         message = f"ai-proxy: DATABASE_URL: the database cannot be used: {error.reason}"
     except GatewayError as error:
-        message = f"ai-proxy: {error.message}"
+        message = f"ai-proxy: {_in_words_of_the_command_line(error)}"
+    except UnicodeEncodeError:  # what was typed came as bytes
+        message = "ai-proxy: what was typed is no text in UTF-8"
     raise SystemExit(message)
 
 
@@ -36,3 +52,8 @@ def at_schema(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T
         return await work(database)
 
     return run(settings, migrate_and_work)
+
+
+def _in_words_of_the_command_line(error: GatewayError) -> str:
+    field, colon, rest = error.message.partition(": ")
+    return f"{_OPTIONS[field]}{colon}{rest}" if field == error.param and field in _OPTIONS else error.message

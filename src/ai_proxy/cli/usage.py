@@ -17,10 +17,10 @@ _SHOWN = ("calls", "failed", "cached", "unpriced", "input_tokens", "output_token
 
 def show_usage(
     first: Annotated[str | None, typer.Option("--from", help="First day (UTC).", show_default="30 days ago")] = None,
-    last: Annotated[str | None, typer.Option("--to", help="Last day.", show_default="today")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day (UTC).", show_default="today")] = None,
     by: Annotated[str, typer.Option(help="Any of day, key, user, project, provider, model, with commas.")] = "day",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for spreadsheets. The audit log tells of it.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for spreadsheets; noted in the audit log.")] = False,
 ) -> None:
     """Show what was called, and what it cost.
 

@@ -40,7 +40,7 @@ def create(
 
     Example: ai-proxy users create alice@example.com --admin
     """
-    found = _role("admin" if admin else role)
+    found = _role("admin" if admin else role, "--role")
     chosen = None if no_password else _new_password(password_stdin=password_stdin, generate=generate)
 
     async def work(database: Database) -> User:
@@ -74,7 +74,7 @@ def change_role(name: Name, role: Annotated[str, typer.Argument(help="admin, mem
 
     Example: ai-proxy users role alice@example.com viewer
     """
-    changed = _change(name, Change(role=_role(role)))
+    changed = _change(name, Change(role=_role(role, "ROLE")))
     typer.echo(f"{changed.name} is {_article(changed.role)} {changed.role}.")
 
 
@@ -139,11 +139,11 @@ async def _hash(password: str) -> str:
         return await hashes.hash(password)
 
 
-def _role(text: str) -> Role:
+def _role(text: str, argument: str) -> Role:
     for role in get_args(Role):
         if role == text:
             return role  # type: ignore[no-any-return]
-    message = f"ai-proxy: --role: {text!r} is none of {', '.join(get_args(Role))}"
+    message = f"ai-proxy: {argument}: {text!r} is none of {', '.join(get_args(Role))}"
     raise SystemExit(message)
 
 

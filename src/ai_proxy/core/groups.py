@@ -155,7 +155,7 @@ class OidcSettings(_Group):
             message = "must begin with https://, or with http:// on this machine"
             raise ValueError(message)
         if issuer is not None and find_spec("joserfc") is None:
-            message = "needs the extra oidc: pip install 'ai-proxy-gateway[oidc]'"
+            message = "needs the extra oidc: pip install 'ai-proxy-gateway[oidc]', or pip install 'joserfc>=1.8,<2'"
             raise ValueError(message)
         return issuer
 

@@ -5,6 +5,7 @@ from decimal import ROUND_CEILING, Decimal, DecimalException
 
 DOLLAR = 1_000_000_000
 MOST = 2**63 - 1  # what a column holds: nine thousand million dollars
+DEAREST = 1_000_000 * DOLLAR  # of all calls: a dearer one is a count that cannot be true
 
 _AMOUNT = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,9})?", re.ASCII)
 

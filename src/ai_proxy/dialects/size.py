@@ -32,20 +32,28 @@ def written(body: bytes) -> int:
 
 
 def _size(values: list[Any]) -> int:
+    """Not counted are names, and the data of images, sounds and files; a document of plain text has its text there."""
     size, left = 0, _MOST_PARTS
     while values and left:
         value = values.pop()
         left -= 1
-        if isinstance(value, str):
-            size += 0 if value.startswith("data:") else len(value)
-        elif isinstance(value, dict):
-            values.extend(_read_of(value))
-        elif isinstance(value, list):
-            values.extend(value[:left])
+        kind = type(value)
+        if kind is dict:
+            plain = value.get("type") == "text"
+            for name, part in value.items():
+                if name in _UNREAD or (name == "data" and not plain):
+                    continue
+                if type(part) is str:
+                    size += _length(part) if part[:1] == "d" else len(part)
+                else:
+                    values.append(part)
+        elif kind is str:
+            size += _length(value)
+        elif kind is list:
+            values += value[:left]
     return size
 
 
-def _read_of(part: dict[str, Any]) -> list[Any]:
-    """All but the names, and the data of images, sounds and files; a document of plain text has its text there."""
-    plain = part.get("type") == "text"
-    return [value for name, value in part.items() if name not in _UNREAD and (plain or name != "data")]
+def _length(text: str) -> int:
+    """Of what is no image or sound."""
+    return 0 if text.startswith("data:") else len(text)

@@ -9,7 +9,6 @@ from ai_proxy.core import money
 from ai_proxy.core.types import Usage
 
 MOST = 2**53  # tokens: beyond it is no count, and beyond 2**63 no database holds it
-_DEAREST = 1_000_000 * money.DOLLAR  # of all calls
 _TICKS = 10  # of xAI's, a nano-dollar: https://docs.x.ai/developers/cost-tracking
 
 
@@ -100,4 +99,4 @@ def _nano(amount: object) -> int | None:
 
 
 def _plausible(cost: int) -> int | None:
-    return cost if 0 <= cost <= _DEAREST else None
+    return cost if 0 <= cost <= money.DEAREST else None

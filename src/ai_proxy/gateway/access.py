@@ -1,27 +1,57 @@
 """Which models a key may call: names and patterns, as in a shell (`gpt-*`, `openai/*`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
-from ai_proxy.core.exceptions import ModelNotAllowed
+from ai_proxy.core.exceptions import BadRequest, ModelNotAllowed
 from ai_proxy.core.types import Principal
 from ai_proxy.gateway.targets import Route
+
+_MOST_ALTERNATIVES = 20
 
 Lookup = Callable[[str | None], Route]
 
 
-def check_model(principal: Principal | None, asked: str | None, route_of: Lookup) -> None:
+def check_models(principal: Principal | None, body: Mapping[str, Any], route_of: Lookup) -> None:
+    """Raises `ModelNotAllowed` for the model that is asked for, or one that shall take its place."""
+    if principal is None or principal.models is None:
+        return
+    asked = body.get("model")
+    check_model(principal.models, asked, route_of)
+    if "models" in body:
+        for name in alternatives(route_of(asked), body):
+            if not (_fits(name, principal.models) or _fits(name.partition("/")[2], principal.models)):
+                raise ModelNotAllowed(name)
+
+
+def alternatives(route: Route, body: Mapping[str, Any]) -> Iterator[str]:
+    """Models that a call itself names in case its own fails, each with its provider, which is the one that is asked.
+
+    https://openrouter.ai/docs/guides/routing/model-fallbacks
+    """
+    names = body.get("models")
+    if not isinstance(names, list):
+        return
+    if len(names) > _MOST_ALTERNATIVES:
+        message = f"models: at most {_MOST_ALTERNATIVES} models can be named here."
+        raise BadRequest(message, param="models")
+    for provider in dict.fromkeys(target.provider.name for target in route.targets):
+        for name in names:
+            if isinstance(name, str):
+                yield f"{provider}/{name}"
+
+
+def check_model(allowed: tuple[str, ...], asked: str | None, route_of: Lookup) -> None:
     """Raises `ModelNotAllowed` if a pattern fits neither the name that was asked for nor where it leads.
 
     A name that the operator configured leads to several models, and all of them must be allowed if the name is not.
     Where an allowed call goes when something fails is the operator's choice.
     """
-    if principal is None or principal.models is None:
-        return
-    if asked is not None and _fits(asked, principal.models):
+    if asked is not None and _fits(asked, allowed):
         return
     route = route_of(asked)
-    if not (asked is None and _fits(route.name, principal.models)) and not _leads(route, principal.models):
+    if not (asked is None and _fits(route.name, allowed)) and not _leads(route, allowed):
         raise ModelNotAllowed(asked or route.name)
 
 

@@ -11,7 +11,7 @@ from ai_proxy.core.types import Attempt, Bounds, Exchange, Principal, Reuse, Tur
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway import translation
-from ai_proxy.gateway.access import check_model, visible
+from ai_proxy.gateway.access import check_models, visible
 from ai_proxy.gateway.attempts import Attempts
 from ai_proxy.gateway.cache import Cache
 from ai_proxy.gateway.coalescing import Coalescer
@@ -64,11 +64,11 @@ class Gateway:
         """The whole answer; `exchange` is filled in. What is to be kept is committed with it. Raises `GatewayError`."""
         async with Record(exchange, call, self._recorder, self._limiter, self._metrics, keep) as record:
             await self._await_lists(call)
-            call = await self._prepared(record)
+            await self._prepared(record)
             if exchange.reuse is None:
-                target, completion = await self._ask(exchange, call, exchange.attempts)
+                target, completion = await self._ask(record, exchange.attempts)
             else:
-                target, completion = await self._ask_or_reuse(exchange, call, exchange.reuse)
+                target, completion = await self._ask_or_reuse(record, exchange.reuse)
             record.answered_by(target)
             record.take(completion)
             return completion
@@ -93,8 +93,9 @@ class Gateway:
         while not self._discovery.is_settled and not self._router.is_certain(call.model):
             await self._discovery.settled()
 
-    async def _ask(self, exchange: Exchange, call: Call, attempts: list[Attempt]) -> tuple[Target, Completion]:
-        route = self._router.route(call.model)
+    async def _ask(self, record: Record, attempts: list[Attempt]) -> tuple[Target, Completion]:
+        exchange, call = record.exchange, record.call
+        route = record.find(call.model)
 
         async def ask(target: Target, limits: Bounds) -> Completion:
             return await translation.complete(call, target, limits, exchange)
@@ -104,15 +105,16 @@ class Gateway:
         exchange.waited_ms = (time.perf_counter() - began) * 1000
         return answered
 
-    async def _ask_or_reuse(self, exchange: Exchange, call: Call, reuse: Reuse) -> tuple[Target, Completion]:
-        key = self._cache.key(exchange.key_id, call)
+    async def _ask_or_reuse(self, record: Record, reuse: Reuse) -> tuple[Target, Completion]:
+        exchange = record.exchange
+        key = self._cache.key(exchange.key_id, record.call)
         entry = self._cache.find(key, reuse)
         if entry is not None:
             exchange.cached = True
             return entry.target, cast("Completion", entry.parts[0])
 
         async def ask(attempts: list[Attempt]) -> tuple[Target, Completion]:
-            target, completion = await self._ask(exchange, call, attempts)
+            target, completion = await self._ask(record, attempts)
             if reuse.stores:
                 self._cache.put(key, target, (completion,))
             return target, completion
@@ -126,7 +128,7 @@ class Gateway:
 
     def _open(self, record: Record) -> AsyncGenerator[Chunk, None]:
         exchange, call = record.exchange, record.call
-        route = self._router.route(call.model)
+        route = record.find(call.model)
 
         def open_stream(target: Target, limits: Bounds) -> AsyncGenerator[Chunk, None]:
             return translation.stream(call, target, limits, exchange)
@@ -158,12 +160,15 @@ class Gateway:
         if reuse.stores and record.target is not None:
             self._cache.put(key, record.target, parts)
 
-    async def _prepared(self, record: Record) -> Call:
-        """The call as it will be asked: with all of its conversation, and what it may cost at most is reserved."""
-        check_model(record.exchange.principal, record.call.model, self._router.route)
+    async def _prepared(self, record: Record) -> None:
+        """Make the call what is asked: with all of its conversation, and what it may cost at most is reserved.
+
+        It goes where this was reckoned for, even if other settings are read while it waits.
+        """
+        find = record.find = self._router.route
+        check_models(record.exchange.principal, record.call.body, find)
         call = await self._with_earlier(record.exchange, record.call)
-        record.call = call = await self._limiter.reserve(record.admission, call, self._router.route)
-        return call
+        record.call = await self._limiter.reserve(record.admission, call, find)
 
     async def _with_earlier(self, exchange: Exchange, call: Call) -> Call:
         if exchange.conversation_id is None:

@@ -75,18 +75,16 @@ def cost(rates: Rates, usage: Usage) -> int:
         + max(usage.output_tokens - usage.output_audio_tokens, 0) * tariff.output
         + usage.output_audio_tokens * tariff.output_audio
     )
-    return rates.request + _rounded_up(total)
+    return min(rates.request + _rounded_up(total), money.DEAREST)
 
 
 def worst_cost(rates: Rates, input_tokens: int, output_tokens: int) -> int:
     """The most that a call of at most so many tokens may cost, of whatever kind they are."""
-    tariffs = (rates, *(tier for tier in rates.tiers if input_tokens > tier.above))
-    totals = (
-        input_tokens * max(tariff.input, tariff.cache_read, tariff.cache_write, tariff.hour, tariff.input_audio)
-        + output_tokens * max(tariff.output, tariff.output_audio)
-        for tariff in tariffs
-    )
-    return rates.request + _rounded_up(max(totals))
+    total = _dearest(rates, input_tokens, output_tokens)
+    for tier in rates.tiers:
+        if input_tokens > tier.above:
+            total = max(total, _dearest(tier, input_tokens, output_tokens))
+    return rates.request + _rounded_up(total)
 
 
 def blended(rates: Rates) -> int:
@@ -195,6 +193,12 @@ def rates_by(price: Price) -> Rates:
         output_audio=written if price.output_audio is None else _nano(price.output_audio),
         request=_nano(price.request),
     )
+
+
+def _dearest(tariff: Tariff, read: int, written: int) -> int:
+    """All tokens as the dearest kind of them."""
+    reading = max(tariff.input, tariff.cache_read, tariff.cache_write, tariff.cache_write_1h or 0, tariff.input_audio)
+    return read * reading + written * max(tariff.output, tariff.output_audio)
 
 
 def _nano(amount: float) -> int:

@@ -15,6 +15,7 @@ from ai_proxy.core.types import Exchange, KeptAnswer
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.dialects.wires import WIRES
+from ai_proxy.gateway.access import Lookup
 from ai_proxy.gateway.counting import Count
 from ai_proxy.gateway.limits import Admission, Limiter
 from ai_proxy.gateway.pricing import reckoned
@@ -50,6 +51,7 @@ class Record:
         self._keep = keep
         self._completion: Completion | None = None
         self.target: Target | None = None
+        self.find: Lookup  # where models are looked for
         self._keeps_bodies = exchange.request is not None
         self._texts: list[str] = []
         self._events: list[bytes] = []

@@ -2,13 +2,21 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from ai_proxy.core import apikeys
-from ai_proxy.core.exceptions import BadRequest, Conflict, NotSignedIn, PermissionDenied, Unauthenticated
+from ai_proxy.core.exceptions import (
+    BadRequest,
+    Conflict,
+    LoginThrottled,
+    NotSignedIn,
+    PermissionDenied,
+    Unauthenticated,
+)
 from ai_proxy.core.groups import SessionSettings
 from ai_proxy.core.types import OPERATOR_ID, Actor, Principal
 from ai_proxy.services import passwords
@@ -71,9 +79,9 @@ class Accounts:
             user_id = "" if row is None else row.id
             at_home = await sessions.came_from(connection, user_id, caller.address)
         account = self._account(name)
-        self._throttle.admit(account, caller.address, at_home=at_home)
         stored = row.password if row is not None and row.disabled_at is None else None
-        right, renewed = await self.passwords.verify(password, stored)
+        with self._try(account, caller.address, at_home=at_home):
+            right, renewed = await self.passwords.verify(password, stored)
         if row is None or not right:
             await self._note_failure(account, row, caller)
             raise NotSignedIn(_WRONG)
@@ -106,8 +114,8 @@ class Accounts:
             message = "This user has no password: an administrator can set one."
             raise Conflict(message)
         account = self._account(row.name)
-        self._throttle.admit(account, actor.address, at_home=True)
-        right, _ = await self.passwords.verify(old, row.password)
+        with self._try(account, actor.address, at_home=True):
+            right, _ = await self.passwords.verify(old, row.password)
         if not right:
             await self._note_failure(account, row, Caller(actor.address, "", actor.request_id))
             message = "old_password: is wrong."
@@ -115,7 +123,11 @@ class Accounts:
         self._throttle.succeeded(account, actor.address, at_home=True)
         hashed = await self.passwords.hash(new)
         async with self._database.changing() as connection:
-            await set_password(connection, actor, row, hashed)
+            now = await users.find(connection, actor.user_id)
+            if now is None or now.disabled_at is not None or now.password != row.password:  # since it was verified
+                message = "The user was changed meanwhile: sign in again."
+                raise Conflict(message)
+            await set_password(connection, actor, now, hashed)
 
     async def set_up(self, token: str, name: str, password: str, caller: Caller) -> User:
         """Make the first administrator. The token works once. Raises `PermissionDenied` for any other."""
@@ -147,6 +159,16 @@ class Accounts:
         """Note that somebody wanted what they may not."""
         async with self._database.changing() as connection:
             await note(connection, actor, "refusal", what, reason=reason)
+
+    @contextmanager
+    def _try(self, account: str, address: str, *, at_home: bool) -> Iterator[None]:
+        """Count a try, unless too many wait for its password to be looked at. Raises `LoginThrottled`."""
+        self._throttle.admit(account, address, at_home=at_home)
+        try:
+            yield
+        except LoginThrottled:
+            self._throttle.take_back(account, address, at_home=at_home)
+            raise
 
     async def _note_failure(self, account: str, row: Any, caller: Caller) -> None:
         """The name that was typed is not noted: it may be a password."""

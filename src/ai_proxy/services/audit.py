@@ -39,8 +39,10 @@ class Entry(NamedTuple):
 async def note(connection: Connection, actor: Actor, action: str, target: str, **details: Any) -> None:
     """Note what `actor` does, as in `note(connection, actor, "user.role", "user:ID", before="member", after="admin")`.
 
-    Secrets must not be among the details.
+    Secrets must not be among the details. Which key did it is among them, as `by_key`, if it was one.
     """
+    if actor.key_id is not None:
+        details["by_key"] = actor.key_id
     entry = {
         "id": uuid7(),
         "created_at": time.time_ns() // 1000,

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.core.types import Role, Scope
 
 DEFAULT_SCOPES: tuple[Scope, ...] = ("calls", "history")
+_SCOPES: tuple[Scope, ...] = get_args(Scope)
 _OF_ROLE: Mapping[Role, frozenset[Scope]] = {
     "admin": frozenset({"calls", "history", "manage"}),
     "member": frozenset({"calls", "history", "manage"}),
@@ -16,6 +17,7 @@ _OF_ROLE: Mapping[Role, frozenset[Scope]] = {
 _MAX_NAME = 200
 _MAX_LABELS, _MAX_LABEL = 20, 100
 _MAX_MODELS, _MAX_MODEL = 100, 200
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC)  # what is later may be in the year 10000, in UTC or when it is rounded
 
 
 def checked_name(name: str, of: str = "key") -> str:
@@ -34,6 +36,8 @@ def checked_scopes(scopes: Sequence[Scope] | None, role: Role) -> Sequence[Scope
     unknown = next((scope for scope in scopes if scope not in may), None)
     if unknown is not None:
         message = f"scopes: a key of a user with the role {role!r} cannot have {unknown[:50]!r}."
+        if unknown not in _SCOPES:
+            message = f"scopes: {unknown[:50]!r} is none: they are {', '.join(_SCOPES[:-1])} and {_SCOPES[-1]}."
         raise BadRequest(message, param="scopes")
     if not scopes:
         message = "scopes: name at least one."
@@ -64,15 +68,15 @@ def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def checked_end(expires_at: datetime | None, now: int) -> int | None:
-    """In microseconds since the epoch. Raises `BadRequest` for a time that has passed."""
+    """In microseconds since the epoch. Raises `BadRequest` for a time that has passed.
+
+    Of the last day that there is, only its beginning can be told to a person.
+    """
     if expires_at is None:
         return None
     if expires_at.tzinfo is None:
         expires_at = expires_at.replace(tzinfo=UTC)
-    try:
-        at = int(expires_at.timestamp() * 1_000_000)
-    except (OverflowError, ValueError):
-        at = 0
+    at = int(min(expires_at, _LATEST).timestamp() * 1_000_000)
     if at <= now:
         message = "expires_at: must be in the future."
         raise BadRequest(message, param="expires_at")

@@ -80,7 +80,7 @@ class Keys:
             fixed = {"user_id": user_id, "project_id": new.project_id}
             values = {"id": key_id, "created_at": now, **self._secret_of(secret), **fixed, **_stored(settings)}
             await keys.insert_key(connection, values)
-            await note(connection, actor, "key.create", f"key:{key_id}", **fixed, **settings)
+            await note(connection, actor, "key.create", f"key:{key_id}", **fixed, **_told(settings))
             row = await _found(connection, actor, key_id)
         return _key(row), secret
 
@@ -115,7 +115,7 @@ class Keys:
             if after:
                 before = {name: _plain(row, name) for name in after}
                 await keys.change(connection, key_id, **_stored(after))
-                await note(connection, actor, "key.change", f"key:{key_id}", before=before, after=after)
+                await note(connection, actor, "key.change", f"key:{key_id}", before=_told(before), after=_told(after))
             return _key(await _found(connection, actor, key_id))
 
     async def rotate(self, actor: Actor, key_id: str, overlap: int = 0) -> tuple[Key, str]:
@@ -256,6 +256,12 @@ def _stored(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: json.dumps(value) if name in _JSON and value is not None else value for name, value in settings.items()
     }
+
+
+def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As the audit log has them, with a time that people can read."""
+    end = settings.get("expires_at")
+    return dict(settings) if end is None else {**settings, "expires_at": _time(end)}
 
 
 def _plain(row: Any, name: str) -> Any:

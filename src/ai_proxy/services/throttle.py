@@ -51,10 +51,15 @@ class Throttle:
 
     def succeeded(self, account: str, address: str, *, at_home: bool = False) -> None:
         """The try was none of a guesser: the account starts anew, and the address gets its try back."""
+        self.take_back(account, address, at_home=at_home)
         for bucket in _buckets(account, address, at_home=at_home):
             if bucket[0] != "address":
                 self._tries.pop(bucket, None)
-            elif (tries := self._tries.get(bucket)) is not None:
+
+    def take_back(self, account: str, address: str, *, at_home: bool = False) -> None:
+        """The try that was counted last was none: its password was never looked at."""
+        for bucket in _buckets(account, address, at_home=at_home):
+            if (tries := self._tries.get(bucket)) is not None:
                 tries.count = max(0, tries.count - 1)
                 tries.until = self._clock()
 

@@ -60,7 +60,7 @@ async def add(connection: Connection, actor: Actor, name: str, *, role: Role, pa
         message = "There is a user of this name already."
         raise Conflict(message, param="name")
     user_id = uuid7()
-    row = {"id": user_id, "name": name, "role": role, "password": password, "created_at": time.time_ns() // 1000}
+    row = {"id": user_id, "name": name, "role": role, "password": password, "created_at": _now()}
     await users.add(connection, row)
     await note(connection, actor, "user.create", f"user:{user_id}", name=name, role=role)
     await _end_setup(connection, role, password)
@@ -107,7 +107,7 @@ async def change(database: Database, actor: Actor, user_id: str, wanted: Change)
 async def set_password(connection: Connection, actor: Actor, row: Any, password: str) -> None:
     """Store the hash of a new password, and end the user's sessions but that of the actor."""
     await users.change(connection, row.id, password=password)
-    await sessions.forget_all(connection, row.id, but=actor.session_id)
+    await sessions.end_all(connection, row.id, now=_now(), but=actor.session_id)
     await note(connection, actor, "user.password", f"user:{row.id}")
     await _end_setup(connection, row.role, password)
 
@@ -115,15 +115,16 @@ async def set_password(connection: Connection, actor: Actor, row: Any, password:
 async def _change_role(connection: Connection, actor: Actor, row: Any, role: Role) -> None:
     await _keep_an_administrator(connection, row)
     await users.change(connection, row.id, role=role)
-    await sessions.forget_all(connection, row.id)
+    await sessions.end_all(connection, row.id, now=_now())
     await note(connection, actor, "user.role", f"user:{row.id}", before=row.role, after=role)
+    await _end_setup(connection, role, row.password or row.oidc_subject)
 
 
 async def _disable(connection: Connection, actor: Actor, row: Any, disabled: bool) -> None:
     if disabled:
         await _keep_an_administrator(connection, row)
-        await sessions.forget_all(connection, row.id)
-    await users.change(connection, row.id, disabled_at=time.time_ns() // 1000 if disabled else None)
+        await sessions.end_all(connection, row.id, now=_now())
+    await users.change(connection, row.id, disabled_at=_now() if disabled else None)
     await note(connection, actor, "user.disable" if disabled else "user.enable", f"user:{row.id}")
 
 
@@ -144,9 +145,9 @@ async def _keep_an_administrator(connection: Connection, row: Any) -> None:
         raise Conflict(message)
 
 
-async def _end_setup(connection: Connection, role: Role, password: str | None) -> None:
-    """There is an administrator: nobody may make the first one any more."""
-    if role == "admin" and password is not None:
+async def _end_setup(connection: Connection, role: Role, way_in: str | None) -> None:
+    """There is an administrator who can sign in: nobody may make the first one any more."""
+    if role == "admin" and way_in is not None:
         await sessions.forget_setup_tokens(connection)
 
 
@@ -156,6 +157,10 @@ async def _found(connection: Connection, user_id: str) -> Any:
         message = "There is no such user."
         raise NotFound(message)
     return row
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 def _user(row: Any) -> User:

@@ -9,6 +9,8 @@ from sqlalchemy.engine import Row
 from ai_proxy.storage.engine import Connection
 from ai_proxy.storage.tables import AuditEntry, Session, SetupToken, User
 
+_LISTED = 200
+
 
 async def add(connection: Connection, session: dict[str, Any]) -> None:
     await connection.execute(insert(Session).values(session))
@@ -29,11 +31,12 @@ async def find_by_id(connection: Connection, session_id: str) -> Row[Any] | None
 
 
 async def of_user(connection: Connection, user_id: str, *, now: int, seen_after: int) -> Sequence[Row[Any]]:
-    """The user's logins that have not ended, newest first."""
+    """The user's newest logins that have not ended, newest first."""
     query = (
         select(Session.__table__)
         .where(Session.user_id == user_id, Session.expires_at > now, Session.seen_at > seen_after)
         .order_by(Session.id.desc())
+        .limit(_LISTED)
     )
     return (await connection.execute(query)).all()
 
@@ -48,10 +51,10 @@ async def end(connection: Connection, session_id: str, *, now: int) -> bool:
     return bool((await connection.execute(change)).rowcount)
 
 
-async def forget_all(connection: Connection, user_id: str, *, but: str | None = None) -> None:
-    """End all logins of a user `but` one, and forget where they came from."""
-    query = delete(Session).where(Session.user_id == user_id)
-    await connection.execute(query if but is None else query.where(Session.id != but))
+async def end_all(connection: Connection, user_id: str, *, now: int, but: str | None = None) -> None:
+    """End all logins of a user `but` one. Where they came from stays known: guessers must not lock the user out."""
+    change = update(Session).where(Session.user_id == user_id, Session.expires_at > now).values(expires_at=now)
+    await connection.execute(change if but is None else change.where(Session.id != but))
 
 
 async def forget_old(connection: Connection, *, before: int) -> None:

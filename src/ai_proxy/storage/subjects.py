@@ -11,6 +11,8 @@ from ai_proxy.storage.tables import ApiKey, Member, Project, User
 _TABLES: Mapping[str, type[ApiKey | User | Project]] = {"key": ApiKey, "user": User, "project": Project}
 KINDS = tuple(_TABLES)
 
+_AT_ONCE = 1000  # identifiers in one query: databases take only so many
+
 
 async def is_there(connection: Connection, kind: str, identifier: str) -> bool:
     table = _TABLES[kind]
@@ -48,7 +50,7 @@ async def names(connection: Connection, subjects: Iterable[str]) -> dict[str, st
     wanted = set(subjects)
     for kind, table in _TABLES.items():
         ids = [subject.partition(":")[2] for subject in wanted if subject.startswith(f"{kind}:")]
-        if ids:
-            query = select(table.id, table.name).where(table.id.in_(ids))
+        for start in range(0, len(ids), _AT_ONCE):
+            query = select(table.id, table.name).where(table.id.in_(ids[start : start + _AT_ONCE]))
             found |= {f"{kind}:{row.id}": row.name for row in await connection.execute(query)}
     return found

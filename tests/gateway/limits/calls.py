@@ -132,7 +132,8 @@ class World:
             tag=PriceTag(lambda _: price),
         )
         self.route = Route(name="small", groups=((target,),), lookup=lambda _: self.route, hedge=hedge)
-        self.gateway.use(_Router(self.route), Discovery({}, {}))
+        self.router = _Router(self.route)
+        self.gateway.use(self.router, Discovery({}, {}))
         self._ids = itertools.count()
 
     def exchange(self, caller: Principal, *, at: int = NOON, **fields) -> Exchange:

@@ -117,16 +117,34 @@ async def test_what_was_spent_before_the_start_counts():
 async def test_the_refusal_says_whose_budget_it_is_and_names_nobody_else():
     world = World(TEN_CENTS)
     for subject, words in {
-        "key:alice": "The budget of this API key for the day of $0.05",
-        "user:alice-user": "The budget of this API key's user for the day of $0.05",
-        "project:secret-p": "The budget of this API key's project for the day of $0.05",
-        "service": "The budget of the whole service for the day has",
+        "key:alice": "Today's budget of $0.05 of this API key does not leave enough for this call, which may cost",
+        "user:alice-user": "Today's budget of $0.05 of this API key's user does not leave",
+        "project:secret-p": "Today's budget of $0.05 of this API key's project does not leave",
+        "service": "Today's budget of the whole service does not leave",
     }.items():
         with pytest.raises(BudgetExceeded) as told:
             await world.ask(principal(budget(0.05, subject), project_id="secret-p"))
 
         assert told.value.message.startswith(words)
         assert "secret" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("period", "words"),
+    [
+        ("week", "This week's budget of $1.00 of this API key is used up. It begins anew at "),
+        ("month", "This month's budget of $1.00 of this API key is used up. It begins anew at "),
+        ("total", "The budget of $1.00 of this API key is used up. It does not begin anew."),
+    ],
+)
+async def test_the_refusal_says_which_period_is_meant(period, words):
+    world = World(TEN_CENTS)
+    world.limiter.load({"key:alice": Spending(0, DOLLAR, DOLLAR, DOLLAR)}, SUNDAY)
+
+    with pytest.raises(BudgetExceeded) as told:
+        await world.ask(principal(budget(1, period=period)), at=SUNDAY)
+
+    assert told.value.message.startswith(words)
 
 
 async def test_each_alert_is_given_once_when_that_much_is_spent():

@@ -1,6 +1,7 @@
 """Limits and budgets of calls through the gateway, however they end."""
 
 import asyncio
+import json
 import random
 import re
 from contextlib import suppress
@@ -11,6 +12,7 @@ from ai_proxy.core.exceptions import BudgetExceeded, HistoryFull, LargerThanLimi
 from ai_proxy.core.types import Limit, Reuse, Spending, Usage
 from ai_proxy.core.upstream_errors import UpstreamTimeout
 from ai_proxy.dialects.call import parse
+from ai_proxy.gateway.discovery import Discovery
 from tests.gateway.limits.calls import BODY, CENTS, DOLLAR, World, budget, principal, rates
 
 pytestmark = pytest.mark.anyio
@@ -259,6 +261,44 @@ async def test_what_costs_nothing_runs_on_when_the_budget_is_used_up():
     assert exchange.cost == 0
 
 
+async def test_to_count_tokens_needs_no_budget():
+    world = World(TEN_CENTS)
+    exchange = world.exchange(principal(budget(0.01)), dialect="count_tokens")
+
+    await world.gateway.complete(exchange, parse("count_tokens", json.dumps(BODY).encode()))
+
+    assert (exchange.cost, exchange.status) == (0, "completed")
+
+
+async def test_settings_that_are_read_while_calls_wait_are_for_those_that_come_later():
+    world, dearer = World(TEN_CENTS), World(rates(request=DOLLAR))
+    world.provider.delay = 0.02
+    world.provider.error = UpstreamTimeout("fake", "fell silent", phase="idle")  # costs nothing: the next ones can go
+    caller = principal(budget(0.20))
+    running = [asyncio.create_task(world.ask(caller)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    waiting = [asyncio.create_task(way(caller)) for way in (world.ask, world.stream)]
+    await asyncio.sleep(0)
+
+    world.gateway.use(dearer.router, Discovery({}, {}))
+    await together(*running)
+    world.provider.error = None
+    await together(*waiting)
+
+    assert (world.provider.answers, dearer.provider.answers) == (2, 0)
+    assert world.spent().day == world.ledger() == 20 * CENTS
+
+
+@pytest.mark.parametrize(("models", "expected"), [(["cheap"], "completed"), (["cheap", "dear"], "failed")])
+async def test_a_key_for_some_models_names_no_others_to_fall_back_on(models, expected):
+    world = World(TEN_CENTS)
+    caller = principal(models=("small", "fake/cheap"))
+
+    await together(world.ask(caller, body={**BODY, "models": models}))
+
+    assert [row.status for row in world.history.rows] == [expected]
+
+
 async def test_what_nobody_knows_the_price_of_runs_until_the_budget_is_used_up():
     world = World(None)
     caller = principal(budget(5))
@@ -289,6 +329,23 @@ async def test_what_a_limit_refuses_is_counted_and_not_recorded():
     assert outcomes[-1].headers["x-ratelimit-remaining-requests"] == "0"
     assert len(world.history.rows) == 2
     assert (world.history.held, refused(world)) == (0, {"requests": 3})
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"requests_per_minute": 1}, "The limit of this API key is 1 request a minute: try again in 6"),
+        ({"tokens_per_minute": 1}, "The limit of this API key is 1 token a minute: try again in 6"),
+        ({"requests_per_minute": 2}, "The limit of this API key is 2 requests a minute: try again in 6"),
+    ],
+)
+async def test_a_refusal_reads_well(limit, words):
+    world = World(TEN_CENTS)
+    caller = principal(limits=[Limit(subject="key:alice", **limit)])
+
+    outcomes = await together(*(world.ask(caller) for _ in range(3)))
+
+    assert outcomes[-1].message.startswith(words)
 
 
 async def test_no_more_calls_run_at_one_time_than_the_limit_says():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ai_proxy.core.exceptions import ModelNotFound
+from ai_proxy.core.exceptions import BadRequest, ModelNotFound
 from ai_proxy.core.types import Bounds
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import parse
@@ -67,6 +67,10 @@ def nothing_found(name):
         ("chat", {"max_tokens": None}, None),
         ("chat", {"max_tokens": 10**30}, None),
         ("completions", {"max_tokens": 5, "n": 2, "best_of": 4}, 20),
+        ("completions", {"max_tokens": 5, "prompt": ["a", "b", "c"]}, 15),
+        ("completions", {"max_tokens": 5, "prompt": ["a", "b", "c"], "n": 2}, 30),
+        ("completions", {"max_tokens": 5, "prompt": [[1, 2], [3]]}, 10),
+        ("completions", {"max_tokens": 5, "prompt": [1, 2, 3]}, 5),
         ("responses", {"max_output_tokens": 9}, 9),
         ("responses", {"max_tokens": 9}, None),
         ("messages", {"max_tokens": 8}, 8),
@@ -123,6 +127,23 @@ def test_a_limit_that_is_none_does_not_stand_beside_one_that_is():
 
     sent = json.loads(made.payload("tiny"))
     assert ("max_tokens" in sent, sent["max_completion_tokens"], written) == (False, 20, 20)
+
+
+@pytest.mark.parametrize("name", ["n", "best_of"])
+@pytest.mark.parametrize("said", ["100", 10**30, -1, [5]])
+def test_a_number_of_answers_that_some_server_might_take_for_one_is_not_sent(name, said):
+    made, written = bounded(call(**{"max_tokens": 5, name: said}), 500)
+
+    assert (name in json.loads(made.payload("tiny")), written) == (False, 5)
+
+
+def test_all_else_is_sent_byte_by_byte_as_it_came():
+    body = b'{"model": "small", "messages": [ {"role":"user","content":"\\u0041"} ], "temperature": 1.0, "x": 1e2}'
+
+    sent = bounded(parse("chat", body), 500)[0].payload("small")
+
+    for piece in (b'[ {"role":"user","content":"\\u0041"} ]', b'"temperature":1.0', b'"x":1e2'):
+        assert piece in sent
 
 
 @pytest.mark.parametrize("dialect", ["embeddings", "moderations", "count_tokens"])
@@ -201,6 +222,48 @@ def test_the_models_that_take_over_count_too():
 
     assert dearest(taken_over, asked, 1) == 9
     assert dearest(route(cheap, on_content_filter="gone"), asked, 1) == 1
+
+
+def test_models_that_take_over_from_those_that_take_over_count_too():
+    cheap, dear, dearest_of_all = rates(request=1), rates(request=9), rates(request=90)
+    routes = {}
+    routes["first"] = route(cheap, on_context_length="second", lookup=routes.__getitem__)
+    routes["second"] = route(dear, on_content_filter="third", lookup=routes.__getitem__)
+    routes["third"] = route(dearest_of_all, on_context_length="first", lookup=routes.__getitem__)
+
+    assert dearest(routes["first"], call(), 1) == 90
+
+
+def test_models_that_the_call_itself_names_to_fall_back_on_count_too():
+    known = {"fake/dear": route(rates(request=9))}
+
+    def lookup(name):
+        return known.get(name) or nothing_found(name)
+
+    free = route(rates(), lookup=lookup)
+
+    assert dearest(free, call(models=["dear", "gone", 5]), 1) == 9
+    assert dearest(free, call(models="dear"), 1) == 0
+    with pytest.raises(BadRequest, match="at most 20"):
+        dearest(free, call(models=["dear"] * 21), 1)
+
+
+def test_what_is_added_to_a_free_model_is_not_free():
+    assert dearest(route(rates()), call(plugins=[{"id": "web"}]), 1) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"web_search_options": {}},
+        {"tools": [{"type": "file_search", "vector_store_ids": ["x"]}]},
+        {"tools": [{"type": "mcp", "server_url": "https://x"}]},
+        {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]},
+        {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]},
+    ],
+)
+def test_tools_of_the_provider_bring_texts(fields):
+    assert input_bound(call(**fields)) > PART_TOKENS
 
 
 def test_free_is_not_unknown():

@@ -36,7 +36,7 @@ async def list_audit(
 
 async def _file(entries: list[audit.Entry]) -> Response:
     rows = (
-        {**entry._asdict(), "created_at": entry.created_at.isoformat(), "details": _json(entry.details)}
+        {**entry._asdict(), "created_at": msgspec.to_builtins(entry.created_at), "details": _json(entry.details)}
         for entry in entries
     )
     return await csv_file("audit", audit.Entry._fields, rows)

@@ -52,7 +52,9 @@ async def set_up(request: Request, state: CurrentState) -> UserItem:
     return UserItem.model_validate(made, from_attributes=True)
 
 
-@router.post("/logout", status_code=204, summary="Sign out", operation_id="logout", responses=_READ)
+@router.post(
+    "/logout", status_code=204, response_class=Response, summary="Sign out", operation_id="logout", responses=_READ
+)
 async def logout(request: Request, response: Response, actor: CurrentActor, state: CurrentState) -> None:
     await state["accounts"].sessions.end(actor, str(actor.session_id))
     cookies.take(request, response)
@@ -66,6 +68,7 @@ async def me(actor: CurrentActor) -> Me:
 @router.post(
     "/password",
     status_code=204,
+    response_class=Response,
     summary="Change one's own password",
     description="All other sessions of the user end.",
     operation_id="change_password",
@@ -95,6 +98,7 @@ async def list_sessions(
 @router.delete(
     "/sessions/{session_id}",
     status_code=204,
+    response_class=Response,
     summary="End a session",
     description="One's own; administrators end anyone's.",
     operation_id="end_session",

@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.body import parse, read_json
 from ai_proxy.api.dependencies import CurrentActor, CurrentState, State
@@ -59,6 +59,7 @@ async def set_budget(
 @router.delete(
     "/service/{period}",
     status_code=204,
+    response_class=Response,
     summary="Take a budget of the service away",
     operation_id="remove_service_budget",
     responses=_DELETE,
@@ -70,6 +71,7 @@ async def remove_service_budget(actor: CurrentActor, state: CurrentState, period
 @router.delete(
     "/{kind}/{subject_id}/{period}",
     status_code=204,
+    response_class=Response,
     summary="Take a budget away",
     operation_id="remove_budget",
     responses=_DELETE,

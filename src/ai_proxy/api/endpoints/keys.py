@@ -85,6 +85,7 @@ async def change_key(request: Request, key_id: str, actor: CurrentActor, state: 
 @router.delete(
     "/{key_id}",
     status_code=204,
+    response_class=Response,
     summary="Revoke a key",
     description="It is refused from now on. The other processes on the same database notice within five seconds.",
     operation_id="revoke_key",

@@ -1,6 +1,6 @@
 """GET /api/limits, PUT and DELETE /api/limits/…: how much keys, users, projects and the service may do."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.body import parse, read_json
 from ai_proxy.api.dependencies import CurrentActor, CurrentState, State
@@ -52,6 +52,7 @@ async def set_limit(
 @router.delete(
     "/service",
     status_code=204,
+    response_class=Response,
     summary="Take the service's limits away",
     operation_id="remove_service_limit",
     responses=_DELETE,
@@ -61,7 +62,12 @@ async def remove_service_limit(actor: CurrentActor, state: CurrentState) -> None
 
 
 @router.delete(
-    "/{kind}/{subject_id}", status_code=204, summary="Take limits away", operation_id="remove_limit", responses=_DELETE
+    "/{kind}/{subject_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Take limits away",
+    operation_id="remove_limit",
+    responses=_DELETE,
 )
 async def remove_limit(actor: CurrentActor, state: CurrentState, kind: str, subject_id: str) -> None:
     await _remove(actor, state, f"{kind}:{subject_id}")

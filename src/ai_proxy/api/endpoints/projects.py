@@ -1,6 +1,6 @@
 """/api/projects: what keys and their costs are gathered under, and who is a member."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.body import parse, read_json
 from ai_proxy.api.dependencies import CurrentActor, CurrentState
@@ -65,6 +65,7 @@ async def change_project(request: Request, project_id: str, actor: CurrentActor,
 @router.put(
     "/{project_id}/members/{user_id}",
     status_code=204,
+    response_class=Response,
     summary="Make a user a member",
     operation_id="add_member",
     responses=_READ,
@@ -77,6 +78,7 @@ async def add_member(project_id: str, user_id: str, actor: CurrentActor, state: 
 @router.delete(
     "/{project_id}/members/{user_id}",
     status_code=204,
+    response_class=Response,
     summary="Remove a member",
     description="The user's keys of the project stop working, until the user is a member again.",
     operation_id="remove_member",

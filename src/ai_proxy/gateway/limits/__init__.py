@@ -93,7 +93,7 @@ class Limiter:
         `find` gives the route of a model. Raises `BudgetExceeded`, and `RateLimited` if running calls hold what is
         left and do not end in time.
         """
-        if admission is None or not admission.principal.budgets:
+        if admission is None or not admission.principal.budgets or call.dialect == "count_tokens":  # costs nothing
             return call
         call, written = bounded(call, self._most)
         worst = dearest(find(call.model), call, written)
@@ -114,14 +114,14 @@ class Limiter:
         cost = 0 if exchange.cached else exchange.cost or 0
         if cost or admission.reservation is not None:
             self._budgets.settle(principal.subjects, admission.reservation, cost, admission.at)
-            if cost and principal.budgets:
-                self._budgets.tell(principal.budgets, cost, admission.at)
         if admission.claims:
             usage = exchange.usage
             used = 0 if exchange.cached else usage.input_tokens + usage.output_tokens
             for claim in admission.claims:
                 claim.used = used
             await self._counters.settle(admission.claims, self._clock())
+        if cost and principal.budgets:
+            self._budgets.tell(principal.budgets, cost, admission.at)
 
     def _refuse(self, refusal: Refusal, exchange: Exchange, tokens: int) -> NoReturn:
         message = limit_refusal(refusal, tokens=tokens)

@@ -7,7 +7,8 @@ together within each of its budgets. If only what others have reserved stands in
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from ai_proxy.core.exceptions import GatewayError, RateLimited
 from ai_proxy.core.types import Budget, Period, Spending
@@ -24,20 +25,21 @@ _AGAIN = 1.0  # seconds after which money may be free again
 
 
 class _Pot:
-    """The money of one subject in one period."""
+    """The money of one subject in one period. There are several for each that ever spent any, so they are small."""
 
     __slots__ = ("reserved", "spent", "waiting")
 
     def __init__(self, spent: int = 0) -> None:
         self.spent = spent
         self.reserved = 0
-        self.waiting: deque[_Waiter] = deque()
+        self.waiting = _NOBODY
 
 
+_NOBODY: "deque[_Waiter]" = deque(maxlen=0)
 _NO_POTS: Mapping[int, _Pot] = {}
 
 
-class Reservation(NamedTuple):
+class Reservation(msgspec.Struct, eq=False):
     """Held until it is settled. `amount` is None when nobody knows what the call may cost: nothing is reserved then."""
 
     shares: Sequence[tuple[_Pot, Budget]]
@@ -55,6 +57,8 @@ class _Waiter:
 
     def stand_at(self, pot: _Pot) -> None:
         self.pot = pot
+        if pot.waiting is _NOBODY:
+            pot.waiting = deque()
         pot.waiting.append(self)
 
 
@@ -71,12 +75,9 @@ class Budgets:
         """Begin with what was spent before."""
         numbers = periods_at(at)
         for subject, spent in spending.items():
-            self._accounts[subject] = {
-                numbers.day: _Pot(spent.day),
-                numbers.week: _Pot(spent.week),
-                numbers.month: _Pot(spent.month),
-                numbers.total: _Pot(spent.total),
-            }
+            amounts = (spent.day, spent.week, spent.month, spent.total)
+            pots = zip(numbers, amounts, strict=True)
+            self._accounts[subject] = {number: _Pot(amount) for number, amount in pots if amount}
 
     def spending(self, subject: str, at: int) -> Spending:
         """What has been spent in the periods that `at` lies in."""
@@ -90,7 +91,7 @@ class Budgets:
         until a budget is used up.
         """
         numbers = periods_at(at)
-        shares = [(self._pot(budget.subject, numbers.number(budget.period)), budget) for budget in budgets]
+        shares = [(self._pot(budget.subject, getattr(numbers, budget.period)), budget) for budget in budgets]
         reservation = Reservation(shares, worst, at)
         pot = _in_the_way(reservation)
         if pot is None and worst is not None:
@@ -113,7 +114,7 @@ class Budgets:
                 for number in numbers:
                     pot = pots.get(number) or self._pot(subject, number)
                     pot.spent += cost
-                    if pot.waiting:
+                    if pot.waiting is not _NOBODY:
                         touched.append(pot)
         for pot in touched:
             _wake(pot)
@@ -125,7 +126,7 @@ class Budgets:
                 continue
             spent = self._pot(budget.subject, periods_at(at).number(budget.period)).spent
             before = (spent - cost) * 100
-            if before >= budget.amount * budget.alerts[-1]:
+            if before >= budget.amount * budget.alerts[-1] or spent * 100 < budget.amount * budget.alerts[0]:
                 continue
             for percent in budget.alerts:
                 if before < percent * budget.amount <= spent * 100:
@@ -148,7 +149,9 @@ class Budgets:
             raise error
 
     def _pot(self, subject: str, number: int) -> _Pot:
-        pots = self._accounts.setdefault(subject, {})
+        pots = self._accounts.get(subject)
+        if pots is None:
+            pots = self._accounts[subject] = {}
         pot = pots.get(number)
         if pot is None:
             if len(pots) >= _MOST_POTS:

@@ -46,6 +46,10 @@ def _whole(seconds: int) -> str:
 
 def _tightest(claims: Sequence[Claim]) -> tuple[Claim | None, Claim | None]:
     """For requests and for tokens."""
+    if len(claims) == 1:
+        (only,) = claims
+        limit = only.limit
+        return None if limit.requests_per_minute is None else only, None if limit.tokens_per_minute is None else only
     requests = tokens = None
     for claim in claims:
         limit = claim.limit

@@ -10,6 +10,7 @@ import msgspec
 from ai_proxy.core.exceptions import ModelNotFound
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call, Dialect
+from ai_proxy.gateway.access import alternatives
 from ai_proxy.gateway.pricing import Rates, worst_cost
 from ai_proxy.gateway.targets import Route, Target
 
@@ -26,13 +27,14 @@ _LIMITS: Mapping[Dialect, tuple[str, ...]] = {
     "responses": ("max_output_tokens",),
     "messages": ("max_tokens",),
 }
+_TIMES = ("n", "best_of")
 _OF_COMPLETIONS = 16  # https://platform.openai.com/docs/api-reference/completions/create: what no limit means there
 _ENDLESS = 2**53  # no limit at all
 _PARTS = tuple(
     f'"type":"{kind}'.encode()
     for kind in (
         *("image", "input_image", "input_audio", "audio", "input_file", "file", "document", "video", "input_video"),
-        *("web_search", "code_interpreter"),
+        *("web_search", "web_fetch_2", "code_interpreter", "code_execution_2", 'file_search"', 'mcp"'),
     )
 )
 
@@ -47,9 +49,7 @@ def stated_output(call: Call) -> int | None:
     for name in names:
         if name in body:
             most = max(most, _count(body[name]))
-    if "n" in body or "best_of" in body:  # how many are written at once, or written and thrown away
-        most *= max(_count(body.get("n")), _count(body.get("best_of")), 1)
-    return most or None
+    return most * _answers(body) or None
 
 
 def bounded(call: Call, most: int) -> tuple[Call, int]:
@@ -58,8 +58,8 @@ def bounded(call: Call, most: int) -> tuple[Call, int]:
     if names is None:
         return call, 0
     body = call.body
-    bad = [name for name in names if name in body and not _count(body[name])]
     stated = stated_output(call)
+    bad = _no_limits(body, names)
     if stated is not None and not bad:
         return call, stated
     ours: dict[str, Any] = {}
@@ -78,14 +78,15 @@ def dearest(route: Route, call: Call, written: int) -> int | None:
 
     `written` is how many tokens it may write.
     """
-    rates = _rates(route)
+    rates = _rates(route, call)
     read = input_bound(call)
-    if len(rates) == 1:
-        its = rates[0]
-        worst = 0 if its is None else worst_cost(its, read, written)
-    else:
-        worst = max([worst_cost(its, read, written) for its in rates if its is not None], default=0)
-    if not worst and None in rates:
+    worst, unknown = 0, "plugins" in call.body  # of OpenRouter, which cost beside a model that is free
+    for its in rates:
+        if its is None:
+            unknown = True
+        else:
+            worst = max(worst, worst_cost(its, read, written))
+    if not worst and unknown:
         return None
     return 2 * worst if route.hedge else worst
 
@@ -96,16 +97,20 @@ def input_bound(call: Call) -> int:
     tokens = len(body)
     if call.body.get("tools") or call.body.get("functions"):
         tokens += TOOLS_TOKENS
+    if "web_search_options" in call.body:
+        tokens += PART_TOKENS
     if b'"type":"' in body:
         tokens += PART_TOKENS * sum(map(body.count, _PARTS))
     return tokens
 
 
-def _rates(route: Route) -> list[Rates | None]:
-    """Of the route, and of the models that take over what is too long or filtered."""
+def _rates(route: Route, call: Call) -> list[Rates | None]:
+    """Of the route, of the models that take over what is too long or filtered, and of those that the call names."""
     groups = route.groups
     if route.on_context_length is not None or route.on_content_filter is not None:
-        groups = (*groups, *_taking_over(route))
+        groups = tuple(_taking_over(route))
+    if "models" in call.body:
+        groups = (*groups, *_named_beside(route, call))
     if len(groups) == 1:
         return [groups[0][0].rates]
     found: list[Rates | None] = []
@@ -115,11 +120,42 @@ def _rates(route: Route) -> list[Rates | None]:
     return found
 
 
-def _taking_over(route: Route) -> Iterator[tuple[Target, ...]]:
-    for model in (route.on_context_length, route.on_content_filter):
-        if model is not None:
-            with suppress(ModelNotFound):
-                yield from route.lookup(model).groups
+def _taking_over(first: Route) -> Iterator[tuple[Target, ...]]:
+    """A model that takes over may have one that takes over from it."""
+    routes = [first]
+    for route in routes:
+        yield from route.groups
+        for model in (route.on_context_length, route.on_content_filter):
+            if model is not None:
+                with suppress(ModelNotFound):
+                    other = route.lookup(model)
+                    if all(other is not known for known in routes):
+                        routes.append(other)
+
+
+def _named_beside(route: Route, call: Call) -> Iterator[tuple[Target, ...]]:
+    for name in alternatives(route, call.body):
+        with suppress(ModelNotFound):
+            yield from route.lookup(name).groups
+
+
+def _no_limits(body: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    """What some server might take for a number, or for no limit at all."""
+    bad = [name for name in names if name in body and not _count(body[name])]
+    if "n" in body or "best_of" in body:
+        bad += [name for name in _TIMES if body.get(name) is not None and not _count(body[name])]
+    return bad
+
+
+def _answers(body: Mapping[str, Any]) -> int:
+    """How many are written at once, or written and thrown away: some for each prompt."""
+    times = 1
+    if "n" in body or "best_of" in body:
+        times = max(_count(body.get("n")), _count(body.get("best_of")), 1)
+    prompts = body.get("prompt")
+    if type(prompts) is list:
+        times *= max(sum(type(prompt) is not int for prompt in prompts), 1)  # numbers are the tokens of one
+    return times
 
 
 def _count(value: object) -> int:
