@@ -83,7 +83,7 @@ async def test_a_chat_call_is_answered_by_translation():
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
     }
     assert (completion.text, completion.finish_reason) == ("Hello! How can I help you today?", "stop")
-    assert completion.usage == Usage(2058, 12)
+    assert completion.usage == Usage(2058, 12, cache_read_tokens=2048)
     body = json.loads(completion.body)
     assert (body["object"], body["model"]) == ("chat.completion", "claude-haiku-4-5")
 
@@ -98,7 +98,10 @@ async def test_tool_calls_come_back_as_chat_has_them():
     assert [call["function"]["name"] for call in message["tool_calls"]] == ["get_weather", "get_time"]
     assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"city": "Köln", "unit": "celsius"}
     assert message["reasoning_content"] == "The user asks about two cities."
-    assert (completion.finish_reason, completion.usage) == ("tool_calls", Usage(400, 95))
+    assert (completion.finish_reason, completion.usage) == (
+        "tool_calls",
+        Usage(400, 95, cache_write_tokens=16, reasoning_tokens=21),
+    )
 
 
 async def test_a_chat_call_that_cannot_be_translated_is_not_sent():
@@ -124,7 +127,10 @@ async def test_messages_go_through_as_they_are_but_for_the_model():
         b'"messages":[{"role":"user","content":"Hi"}],"new_field":{"a" : 1}}'
     )
     assert completion.body == recorded("answer.json")
-    assert (completion.text, completion.usage) == ("Hello! How can I help you today?", Usage(2058, 12))
+    assert (completion.text, completion.usage) == (
+        "Hello! How can I help you today?",
+        Usage(2058, 12, cache_read_tokens=2048),
+    )
 
 
 async def test_the_callers_own_anthropic_headers_are_passed_on():
@@ -165,7 +171,7 @@ async def test_a_chat_stream_is_answered_by_translation():
     arguments = ["".join(piece["function"]["arguments"] for piece in pieces if piece["index"] == at) for at in (0, 1)]
     assert arguments == ['{"city": "Köln"}', "{}"]
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["tool_calls"]
-    assert chunks[-1].usage == Usage(472, 89)
+    assert chunks[-1].usage == Usage(472, 89, reasoning_tokens=12)
     assert chunks[-1].usage_only
 
 
@@ -181,7 +187,10 @@ async def test_a_stream_of_messages_goes_through_as_it_is():
     assert [chunk.event for chunk in chunks] == [line[7:] for line in lines if line.startswith("event: ")]
     assert "".join(chunk.text for chunk in chunks) == "Hello wörld!"
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
-    assert [chunk.usage for chunk in chunks if chunk.usage] == [Usage(30, 1, estimated=True), Usage(0, 15)]
+    assert [chunk.usage for chunk in chunks if chunk.usage] == [
+        Usage(30, 1, estimated=True, cache_read_tokens=5),
+        Usage(0, 15),
+    ]
     assert json.loads(fold([chunk.data for chunk in chunks]))["content"][0]["text"] == "Hello wörld!"
 
 

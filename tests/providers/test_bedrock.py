@@ -154,7 +154,7 @@ async def test_a_call_is_answered_by_translation_with_a_key():
         "inferenceConfig": {"maxTokens": 9},
     }
     assert (completion.text, completion.finish_reason) == ("The sky is blue.", "stop")
-    assert completion.usage == Usage(128, 7)
+    assert completion.usage == Usage(128, 7, cache_read_tokens=100, cache_write_tokens=20)
     body = json.loads(completion.body)
     assert (body["object"], body["model"], body["id"][:9]) == ("chat.completion", MODEL, "chatcmpl-")
 

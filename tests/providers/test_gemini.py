@@ -94,7 +94,7 @@ async def test_a_call_is_answered_by_translation():
         "generationConfig": {"temperature": 0.5},
     }
     assert (completion.text, completion.finish_reason) == ("The sky is blue.", "stop")
-    assert completion.usage == Usage(8, 36)
+    assert completion.usage == Usage(8, 36, cache_read_tokens=2, reasoning_tokens=31)
     body = json.loads(completion.body)
     assert (body["object"], body["model"], body["id"][:9]) == ("chat.completion", MODEL, "chatcmpl-")
 
@@ -150,7 +150,7 @@ async def test_a_stream_comes_as_chunks_and_ends_with_its_usage():
     assert "".join(chunk.text for chunk in chunks) == "The sky is blue."
     assert [chunk.content for chunk in chunks] == [True, True, True, False, True, False]
     assert [chunk.finish_reason for chunk in chunks] == [None, None, None, None, "stop", None]
-    assert chunks[-1].usage == Usage(8, 36)
+    assert chunks[-1].usage == Usage(8, 36, reasoning_tokens=31)
     assert chunks[-1].usage_only
 
 
