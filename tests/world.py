@@ -18,6 +18,18 @@ ROLES = ("admin", "member", "viewer")
 SCOPES = ("calls", "history", "manage")
 
 
+_COUNTS = ("input", "output", "cache_read", "cache_write", "input_audio", "output_audio", "reasoning")
+_FIGURES = {
+    **{f"{name}_tokens": 1 for name in _COUNTS},
+    **dict.fromkeys(("mock", "stream", "cached", "usage_estimated", "duration_ms", "waited_ms"), 0),
+    **dict.fromkeys(("model", "provider", "asked_model"), "mock"),
+    "status": "completed",
+    "dialect": "ask",
+    "attempts": "[]",
+    "texts": "plain",
+}
+
+
 class World:
     """A service with a user of each role, made by the command line. All else is put into its database."""
 
@@ -89,6 +101,22 @@ class World:
             agent="secret-agent",
         )
         return session_id, token
+
+    def exchange(self, user_id: str, key_id: str, project_id: str | None = None) -> tuple[str, str]:
+        """A new exchange, and its conversation."""
+        conversation_id = uuid7()
+        whose = {"key_id": key_id, "user_id": user_id, "project_id": project_id}
+        exchange_id = self._add(
+            "exchanges",
+            **whose,
+            **_FIGURES,
+            conversation_id=conversation_id,
+            question="secret-question",
+            answer="secret-answer",
+        )
+        place = {"first_id": exchange_id, "last_id": exchange_id, "exchanges": 1}
+        self._insert("conversations", id=conversation_id, **whose, **place)
+        return exchange_id, conversation_id
 
     def limited(self, subject: str) -> str:
         """The subject, which now has limits and a budget."""

@@ -16,7 +16,7 @@ from ai_proxy.api.direct import Direct
 from ai_proxy.api.lifespan import on_hangup
 from ai_proxy.api.middleware import Requests
 from ai_proxy.api.routers import ROUTERS
-from ai_proxy.core import logging
+from ai_proxy.core import databases, logging
 from ai_proxy.core.config import Settings, load_settings, read_settings
 from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import KeptAnswer, Turn
@@ -27,14 +27,22 @@ from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.recorder import Recorder
 from ai_proxy.gateway.routes import Routes
+from ai_proxy.gateway.seen_keys import SeenKeys
 from ai_proxy.providers.http import Http
-from ai_proxy.services import audit, setup
+from ai_proxy.services import audit
 from ai_proxy.services.accounts import Accounts
+from ai_proxy.services.indexing import Indexing
 from ai_proxy.services.issuer import Issuer
 from ai_proxy.services.keys import Keys
 from ai_proxy.services.oidc import Oidc
-from ai_proxy.storage import history, idempotency, keys, records, usage
+from ai_proxy.services.retention import Retention
+from ai_proxy.services.startup import Startup, Steps
+from ai_proxy.services.transfers import Transfers
+from ai_proxy.storage import conversations, idempotency
+from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Database
+from ai_proxy.storage.seen_keys import SeenKeysFile
+from ai_proxy.storage.spool import Spool
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -64,37 +72,43 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app)
     lifespan.install(app)
     # Outermost, not `add_middleware`: calls need none of the four layers that the framework puts around those.
-    app.middleware_stack = Requests(Direct(app.build_middleware_stack(), routes), metrics)
+    direct = Direct(app.build_middleware_stack(), routes, trusted_proxies=settings.server.trusted_proxies)
+    app.middleware_stack = Requests(direct, metrics)
     return app
 
 
 @asynccontextmanager
 async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
     """Build every part, bottom layer first; close them in reverse."""
+    cipher = Cipher.of(settings.encryption)
+    database = Database(settings.database_url, directory=settings.data_directory, cipher=cipher)
+    startup = Startup(settings, database)
     async with (
-        Database(settings.database_url, directory=settings.data_directory) as database,
+        database,
         Http() as http,
         Alerts(http, settings.alerts) as alerts,
-        Recorder(partial(records.add, database), settings.recorder) as recorder,
+        _spool(settings, cipher) as spool,
+        _seen_keys(settings) as seen,
+        Recorder(startup.write, spool, settings.recorder) as recorder,
     ):
-        server_secret = await setup.prepare(settings, database)
+        secret = startup.secret.value
+        keyring = KeyRing(startup.find, secret=secret, given=settings.given_key, seen=seen)
 
         async def earlier(key_id: str, conversation_id: str) -> Sequence[Turn]:
-            return await history.earlier(database, key_id, conversation_id, budget=settings.conversation_budget)
+            startup.check()
+            return await conversations.earlier(database, key_id, conversation_id, budget=settings.conversation_budget)
 
         async def kept(key_id: str, key: str) -> KeptAnswer | None:
+            startup.check()
             return await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
 
-        limiter = Limiter(MemoryCounters(), settings.budgets, metrics, alert=alerts.tell)
-        now = time.time_ns() // 1000
-        limiter.load(await usage.spending(database, now), now)
+        limiter = _limiter(settings, metrics, alerts)
         gateway = Gateway(recorder, earlier, metrics, settings.cache, limiter)
-        accounts = Accounts(database, server_secret, settings.sessions)
-        oidc = None
-        if settings.oidc.issuer is not None:
-            issuer = Issuer(http, settings.oidc)
-            oidc = Oidc(issuer, accounts, database, secret=server_secret, settings=settings.oidc)
-        async with Routes(gateway, http) as routes, accounts:
+        accounts = Accounts(database, secret, settings.sessions)
+        oidc = _oidc(settings, http, accounts, database, secret)
+        retention = Retention(database, settings.retention)
+        steps = Steps(recorder.recover, accounts.recall, limiter.load, partial(_open, recorder, keyring))
+        async with Routes(gateway, http) as routes, accounts, startup.running(steps), Indexing(database), retention:
             await routes.use(settings)
             again = partial(read_settings, host=settings.host, port=settings.port)
 
@@ -103,26 +117,75 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
 
             with on_hangup(reload):
                 _watch(metrics, recorder, alerts)
+                _watch_disk(metrics, database, spool)
+                _watch_retention(metrics, retention)
                 _settle_memory()
                 yield State(
                     gateway=gateway,
                     idempotency=Idempotency(kept),
-                    keyring=KeyRing(partial(keys.find, database), secret=server_secret, given=settings.given_key),
+                    keyring=keyring,
                     limiter=limiter,
                     recorder=recorder,
                     database=database,
+                    startup=startup,
                     accounts=accounts,
-                    keys=Keys(database, server_secret),
+                    keys=Keys(database, secret, given=settings.given_key),
+                    transfers=Transfers(database, keep_texts=settings.retention.keep_texts),
                     oidc=oidc,
                     metrics=metrics,
                     server=settings.server,
+                    keep_texts=settings.retention.keep_texts,
                 )
+
+
+def _limiter(settings: Settings, metrics: Metrics, alerts: Alerts) -> Limiter:
+    limiter = Limiter(MemoryCounters(), settings.budgets, metrics, alert=alerts.tell)
+    limiter.expect()
+    return limiter
+
+
+def _oidc(settings: Settings, http: Http, accounts: Accounts, database: Database, secret: bytes) -> Oidc | None:
+    if settings.oidc.issuer is None:
+        return None
+    return Oidc(Issuer(http, settings.oidc), accounts, database, secret=secret, settings=settings.oidc)
+
+
+def _open(recorder: Recorder, keyring: KeyRing) -> None:
+    recorder.open()
+    keyring.settle()
 
 
 def _watch(metrics: Metrics, recorder: Recorder, alerts: Alerts) -> None:
     metrics.watch("aiproxy_records_waiting", "Calls not yet in the history.", lambda: recorder.held)
     metrics.watch("aiproxy_records_lost_total", "Calls that will never be in the history.", lambda: recorder.lost)
     metrics.watch("aiproxy_alerts_dropped_total", "Alerts of budgets that nobody took.", lambda: alerts.dropped)
+
+
+def _watch_disk(metrics: Metrics, database: Database, spool: Spool) -> None:
+    metrics.watch("aiproxy_records_spooled", "Calls that wait in the spool for the database.", lambda: spool.records)
+    metrics.watch("aiproxy_spool_bytes", "What these are on the disk.", lambda: spool.bytes)
+    metrics.watch("aiproxy_wal_bytes", "SQLite's write-ahead log.", lambda: database.log_bytes)
+
+
+def _watch_retention(metrics: Metrics, retention: Retention) -> None:
+    removed, forgotten = "Calls that were removed for their age.", "Calls that lost their texts for their age."
+    metrics.watch("aiproxy_history_removed_total", removed, lambda: retention.removed)
+    metrics.watch("aiproxy_texts_forgotten_total", forgotten, lambda: retention.forgotten)
+
+
+def _spool(settings: Settings, cipher: Cipher | None) -> Spool:
+    return Spool(
+        settings.data_directory / "spool",
+        database=databases.name(settings.database_url),
+        beside=not databases.is_on_a_server(settings.database_url),
+        max_bytes=settings.recorder.spool_max_bytes,
+        cipher=cipher,
+    )
+
+
+def _seen_keys(settings: Settings) -> SeenKeys:
+    file = SeenKeysFile(settings.data_directory, database=databases.name(settings.database_url))
+    return SeenKeys(file.load, file.save)
 
 
 def _settle_memory() -> None:

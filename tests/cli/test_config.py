@@ -208,6 +208,23 @@ def test_no_secret_is_shown(said, words):
     assert "canary" not in text
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("https://hooks.example/services/T0/canary-token", "https://hooks.example/…"),
+        ("https://me:canary@hooks.example:8443?token=canary", "https://hooks.example:8443/…"),
+        ("http://[::1]:9/canary", "http://[::1]:9/…"),
+        ("http://me:canary/canary@hooks.example", "…"),
+        ("http://[canary", "…"),
+    ],
+)
+def test_of_the_address_that_alerts_go_to_only_the_host_is_shown(rows, said, address, told):
+    alerts = {"AI_PROXY_ALERTS__URL": address, "AI_PROXY_ALERTS__SECRET": "x" * 16}
+
+    assert rows(**alerts)["alerts.url"] == (told, "environment")
+    assert "canary" not in said("show", **alerts)[1]
+
+
 # explain
 
 

@@ -37,6 +37,14 @@ VERBS = {
     "budgets remove": "ai-proxy budgets remove project:search month",
     "db upgrade": "ai-proxy db upgrade",
     "db current": "ai-proxy db current",
+    "db backup": "ai-proxy db backup backup-$(date +%F).db",
+    "db restore": "ai-proxy db restore backup-2026-11-23.db",
+    "history list": "ai-proxy history list --status failed",
+    "history show": "ai-proxy history show 01",
+    "history search": "ai-proxy history search",
+    "history export": "ai-proxy history export history.jsonl",
+    "history import": "ai-proxy history import history.jsonl --key laptop",
+    "history prune": "ai-proxy history prune --older-than 90",
     "config check": "ai-proxy config check && ai-proxy serve",
     "config show": "ai-proxy config show --json",
     "config explain": "ai-proxy config explain gpt-6-luna",
@@ -56,7 +64,9 @@ def test_every_verb_has_help_with_an_example(verb, example):
     assert example in text.partition("Usage")[2].partition("\n")[2]
 
 
-@pytest.mark.parametrize("group", ["", "keys", "audit", "db", "config", "limits", "budgets", "users", "sessions"])
+@pytest.mark.parametrize(
+    "group", ["", "keys", "audit", "db", "config", "limits", "budgets", "users", "sessions", "history"]
+)
 def test_a_group_alone_shows_its_verbs(group):
     _, text = said(*group.split())
 

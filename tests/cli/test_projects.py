@@ -31,6 +31,32 @@ def test_a_project_is_made_listed_and_archived(said):
     assert re.search(r"archived \S+ \S+ +search$", said("projects", "list")[1], re.MULTILINE)
 
 
+def test_how_a_project_s_history_is_kept_is_set_and_noted(said):
+    said("projects", "create", "search")
+
+    answers = [
+        said("projects", "set", "search", "--retention-days", "30", "--no-texts"),
+        said("projects", "set", "search", "--retention-days", "default"),
+    ]
+
+    [project] = json.loads(said("projects", "list", "--json")[1])
+    entries = [entry["details"] for entry in json.loads(said("audit", "list", "--json")[1])]
+    assert answers == [(0, "Set.\n")] * 2
+    assert (project["retention_days"], project["keep_texts"]) == (None, False)
+    assert {"before": {"retention_days": 30}, "after": {"retention_days": None}} in entries
+
+
+@pytest.mark.parametrize("options", [(), ("--retention-days", "0"), ("--retention-days", "a week")])
+def test_what_cannot_be_kept_so_long_is_one_line(said, options):
+    said("projects", "create", "search")
+
+    code, text = said("projects", "set", "search", *options)
+
+    assert code == 1
+    assert text.startswith("ai-proxy: ")
+    assert text.count("\n") == 1
+
+
 def test_what_is_not_there_is_one_line(said):
     assert said("projects", "archive", "search") == (
         1,

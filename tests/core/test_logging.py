@@ -54,6 +54,20 @@ log.warning("careful", nested={"a": [1, None]})
     assert (second["level"], second["request_id"], second["nested"]) == ("warning", "the-request", {"a": [1, None]})
 
 
+def test_the_line_of_a_request_has_the_same_form():
+    as_structlog, at_once = lines(
+        """
+ours.request_id.set("the-request")
+log.warning("request", status=404, attempts=[])
+ours.write("warning", {"event": "request", "status": 404, "attempts": []})
+ours.write("info", {"event": "request", "status": 200})
+""",
+        level="warning",
+    )
+
+    assert list(as_structlog.items())[1:] == list(at_once.items())[1:]
+
+
 def test_lines_of_libraries_have_the_same_form():
     [line] = lines('logging.getLogger("uvicorn.error").warning("port %d", 80)')
 

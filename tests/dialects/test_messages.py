@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.core.types import Usage
 from ai_proxy.dialects import call as calls
+from ai_proxy.dialects import messages_readers
 from ai_proxy.dialects.chat import ProviderFault
 from ai_proxy.dialects.messages import chat_request, estimate_tokens
 from ai_proxy.dialects.messages_answers import from_completion
 from ai_proxy.dialects.messages_readers import fold, read_answer, read_event, read_fault
+from ai_proxy.dialects.shapes import text_of
 from ai_proxy.dialects.usage import joined
 
 TOOL = {"name": "weather", "description": "Of a city", "input_schema": {"type": "object", "properties": {}}}
@@ -860,6 +862,38 @@ def test_a_stream_that_broke_off_is_folded_as_far_as_it_came():
 
     assert message["content"][2]["input"] == '{"city":'
     assert message["stop_reason"] is None
+
+
+class Counted(str):
+    """A text that counts what is copied when another is put after it."""
+
+    copied = 0
+
+    def __add__(self, other):
+        Counted.copied += len(self) + len(other)
+        return str.__add__(self, other)
+
+
+@pytest.mark.parametrize("field", ["text", "thinking", "partial_json"])
+def test_a_stream_of_many_small_pieces_is_copied_about_once(field, monkeypatch):
+    pieces = ['"', *["x" * 10] * 1000, '"']
+    events = [{"type": "content_block_delta", "index": 0, "delta": {field: piece}} for piece in pieces]
+    monkeypatch.setattr(messages_readers, "text_of", lambda value: Counted(text_of(value)))
+    monkeypatch.setattr(Counted, "copied", 0)
+
+    (block,) = json.loads(fold([encoded(event) for event in events]))["content"]
+
+    assert block == ({"input": "x" * 10_000} if field == "partial_json" else {field: "".join(pieces)})
+    assert Counted.copied <= 2 * 10_002
+
+
+def test_citations_come_after_those_that_the_block_began_with():
+    start = {"type": "content_block_start", "index": 0, "content_block": {**text(""), "citations": [{"n": 0}]}}
+    events = [{"type": "content_block_delta", "index": 0, "delta": {"citation": {"n": number}}} for number in (1, 2)]
+
+    (block,) = json.loads(fold([encoded(event) for event in (start, *events)]))["content"]
+
+    assert block["citations"] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 @given(st.lists(st.sampled_from(STREAM) | JSON | st.dictionaries(st.sampled_from(["type", "delta", "index"]), JSON)))

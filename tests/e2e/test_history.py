@@ -2,9 +2,11 @@
 
 import json
 from itertools import chain
+from uuid import UUID
 
 import pytest
 
+from ai_proxy.core.types import OPERATOR_ID
 from tests.service import http_request
 from tests.stores import STORES
 from tests.upstream import completion, delta, error, finish, silence, stream
@@ -50,6 +52,7 @@ def test_an_item_has_the_promised_shape(reader):
 
     item = reader.get("/api/history", params={"limit": 1}).json()["items"][0]
 
+    UUID(item.pop("key_id"))
     assert item == {
         "id": answer["id"],
         "question": QUESTIONS[-1],
@@ -64,6 +67,11 @@ def test_an_item_has_the_promised_shape(reader):
         "duration_ms": answer["duration_ms"],
         "created_at": answer["created_at"],
         "conversation_id": None,
+        "user_id": OPERATOR_ID,
+        "project_id": None,
+        "tags": [],
+        "feedback": None,
+        "texts": "plain",
     }
 
 

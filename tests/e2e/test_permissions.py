@@ -44,6 +44,8 @@ class Things(NamedTuple):
     caller: str  # a user's id, too
     key: str | None  # the caller's, if it has one
     session: str | None
+    own_key_id: str | None = None
+    project: str | None = None  # what is asked for is in it, and the caller is a member
 
     def user_id(self) -> str:
         return self.owner
@@ -67,6 +69,16 @@ class Things(NamedTuple):
     def limited_project(self) -> str:
         return self.world.limited(f"project:{self.project_id()}").partition(":")[2]
 
+    def exchange_id(self) -> str:
+        return self._exchange()[0]
+
+    def conversation_id(self) -> str:
+        return self._exchange()[1]
+
+    def _exchange(self) -> tuple[str, str]:
+        own = self.owner == self.caller and self.own_key_id
+        return self.world.exchange(self.owner, own or self.key_id(), self.project)
+
     def response_id(self) -> str:
         """Belongs to a key, not to a person."""
         own = self.owner == self.caller and self.key is not None
@@ -89,6 +101,7 @@ class Sample(NamedTuple):
     fixed: Mapping[str, str] = {}
     but: Mapping[tuple[str, str], int] = {}
     of_a_key: bool = False
+    shared: int | None = None  # what a member gets for what is another's in a project of both
     takes: frozenset[str] = frozenset()  # fields beside those of the body
 
 
@@ -106,6 +119,8 @@ def limits(method: str, body: dict[str, Any] | None, **fixed: str) -> list[Sampl
 
 LIMIT = {"requests_per_minute": 100_000}
 BUDGET = {"amount_usd": "1000000"}
+EXCHANGE = {"exchange_id": Things.exchange_id}
+CONVERSATION = {"conversation_id": Things.conversation_id}
 NEW_USER = {"name": "secret-new@example.org"}
 
 # What stands here for each route is all that a new one needs.
@@ -113,6 +128,17 @@ SAMPLES: dict[Route, list[Sample]] = {
     ("POST", "/api/ask"): [Sample(body={"question": QUESTION})],
     ("POST", "/api/streaming"): [Sample(body={"question": QUESTION})],
     ("GET", "/api/history"): [Sample()],
+    ("GET", "/api/history/{exchange_id}"): [Sample(identifiers=EXCHANGE, shared=200)],
+    ("DELETE", "/api/history/{exchange_id}"): [Sample(204, identifiers=EXCHANGE, shared=403)],
+    ("PUT", "/api/history/{exchange_id}/feedback"): [Sample(204, {"thumb": "up"}, EXCHANGE, shared=204)],
+    ("DELETE", "/api/history/{exchange_id}/feedback"): [Sample(204, identifiers=EXCHANGE, shared=204)],
+    ("PUT", "/api/history/{exchange_id}/tags"): [Sample(body={"tags": ["good"]}, identifiers=EXCHANGE, shared=200)],
+    ("POST", "/api/history/{exchange_id}/fork"): [Sample(201, identifiers=EXCHANGE, shared=403)],
+    ("GET", "/api/conversations"): [Sample()],
+    ("GET", "/api/conversations/{conversation_id}"): [Sample(identifiers=CONVERSATION, shared=200)],
+    ("PATCH", "/api/conversations/{conversation_id}"): [Sample(200, {"title": "t"}, CONVERSATION, shared=403)],
+    ("DELETE", "/api/conversations/{conversation_id}"): [Sample(identifiers=CONVERSATION, shared=403)],
+    ("DELETE", "/api/users/{user_id}/history"): [Sample(identifiers={"user_id": Things.user_id})],
     ("GET", "/api/me/usage"): [Sample()],
     ("GET", "/api/usage"): [Sample()],
     ("GET", "/api/audit"): [Sample()],
@@ -201,19 +227,25 @@ def world(tmp_path_factory):
 
 
 def whose(sample: Sample) -> tuple[str, ...]:
-    return ("own", "other", "unknown", "malformed") if sample.identifiers else ("own",)
+    shared = () if sample.shared is None else ("shared",)
+    return ("own", "other", *shared, "unknown", "malformed") if sample.identifiers else ("own",)
 
 
 def expected(permission: Permission, sample: Sample, caller: Caller, owner: str) -> set[int]:
     if caller.role is None or (caller.scopes is None and not permission.by_session):
         return {401}
-    if caller.role not in permission.roles or (caller.scopes is not None and permission.scope not in caller.scopes):
+    if caller.role not in permission.roles or (caller.scopes is not None and not permission.admits(caller.scopes)):
         return {403}
     if owner == "malformed":
         return {400, 404}
     if (caller.role, owner) in sample.but:
         return {sample.but[caller.role, owner]}
-    hidden = owner == "other" and (sample.of_a_key or caller.role != "admin")
+    only_key = (
+        permission.or_scope is not None and caller.scopes is not None and permission.or_scope not in caller.scopes
+    )
+    if owner == "shared" and sample.shared is not None and caller.role != "admin" and not only_key:
+        return {sample.shared}
+    hidden = owner in {"other", "shared"} and (sample.of_a_key or only_key or caller.role != "admin")
     return {404} if hidden or owner == "unknown" else {sample.ok}
 
 
@@ -239,9 +271,11 @@ def request(world: World, route: Route, sample: Sample, headers, path: str | Non
 
 def _things(world: World, caller: Caller, owner: str) -> Things:
     user_id = world.users[caller.role or "member"]
-    key = world.key(user_id, caller.scopes)[1] if caller.role and caller.scopes is not None else None
+    key_id, key = world.key(user_id, caller.scopes) if caller.role and caller.scopes is not None else (None, None)
     session = world.login(user_id)[1] if caller.role and caller.scopes is None else None
-    return Things(world, world.user() if owner == "other" else user_id, user_id, key, session)
+    project = world.project(user_id) if owner == "shared" else None
+    owner_id = world.user() if owner in {"other", "shared"} else user_id
+    return Things(world, owner_id, user_id, key, session, key_id, project)
 
 
 def _path(path: str, sample: Sample, things: Things, owner: str) -> str:

@@ -78,6 +78,30 @@ def test_calls_go_to_a_new_address_and_with_a_new_key(service, upstream):
     assert upstream.connections == []
 
 
+def test_a_new_provider_has_the_prices_of_its_list(start, upstream, tmp_path):
+    openai, groq = (
+        f'[providers.{name}]\nbase_url = "{upstream.url}"\napi_keys = ["key-0123456789"]\nmodels = ["{model}"]'
+        for name, model in (("openai", "gpt-4o"), ("groq", "openai/gpt-oss-120b"))
+    )
+    million = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
+    upstream.handler = completion(usage=million)
+    write(tmp_path, openai)
+    service = start(tmp_path)
+
+    costs = [cost_of(service, "openai/gpt-4o")]
+    for lines in ([openai, groq], [groq], [openai]):
+        write(service.directory, *lines)
+        hang_up(service)
+        costs += [cost_of(service, "openai/gpt-4o"), cost_of(service, "groq/openai/gpt-oss-120b")]
+
+    assert costs == ["2.50", "2.50", "0.15", None, "0.15", "2.50", None]
+
+
+def cost_of(service, model: str) -> str | None:
+    """In dollars, as the answer says it. None when the model is not to be had."""
+    return ask(service, model).headers.get("x-ai-proxy-cost-usd")
+
+
 @pytest.mark.parametrize("streams", [False, True])
 def test_a_call_that_runs_ends_as_it_began(service, upstream, streams):
     parts = [delta("po"), 0.6, delta("ng"), finish(), usage()]

@@ -216,3 +216,24 @@ def test_the_limit_of_a_key_is_not_that_of_another(priced):
     assert statuses == [200, 429, 429]
     assert chat(priced).status_code == 200
     other.close()
+
+
+def test_an_answer_from_memory_is_given_when_the_budget_is_spent(tmp_path, upstream):
+    service = Service(
+        tmp_path,
+        OPENAI_API_KEY="sk-x",
+        OPENAI_BASE_URL=upstream.url,
+        AI_PROXY_DEFAULT_MODEL="small",
+        AI_PROXY_CACHE__TTL=60,
+    )
+    service.configure(prices={"openai/small": {"input": 0, "output": 0, "request": 0.1}})
+    service.start()
+    service.run("budgets", "set", "service", "day", "0.1")
+    service.eventually(lambda: service.ask("known").status_code == 200)
+
+    again, other = service.ask("known"), service.ask("other")
+
+    assert service.stop() == 0
+    service.client.close()
+    assert (again.status_code, again.headers["x-ai-proxy-cache"]) == (200, "hit")
+    assert other.status_code == 429

@@ -1,15 +1,19 @@
-"""S1 to S4: what happens to calls and their records while the database is locked, full, read-only or gone."""
+"""S1 to S4: what happens to calls and their rows while the database is locked, full, read-only or gone."""
 
+import asyncio
 import resource
 import shutil
 import sqlite3
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
+from tests import ledger
 from tests.service import Service
 from tests.upstream import completion
 
@@ -27,13 +31,14 @@ def patient(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory, scripted_pair):
-    """A server that holds four rows at most while its database is away."""
+    """A server that holds four rows at most in memory, and few in its spool."""
     service = Service(
         tmp_path_factory.mktemp("tight"),
         OPENAI_API_KEY="sk-upstream",
         OPENAI_BASE_URL=scripted_pair[1].url,
         AI_PROXY_RECORDER__WAIT=0.1,
         AI_PROXY_RECORDER__CAPACITY=4,
+        AI_PROXY_RECORDER__SPOOL_MAX_BYTES=3000,
     )
     service.configure(providers={"openai": {"models": ["small"]}})  # so that it is not asked for them
     yield service.start()
@@ -47,6 +52,15 @@ def upstream(scripted_pair):
     upstream.handler = completion()
     upstream.connections.clear()
     return upstream
+
+
+def behind(upstream) -> dict:
+    """The settings of a server in front of a scripted provider."""
+    return {
+        "OPENAI_API_KEY": "sk-upstream",
+        "OPENAI_BASE_URL": upstream.url,
+        "AI_PROXY_DEFAULT_MODEL": "small",
+    }
 
 
 def database(service: Service):
@@ -72,6 +86,14 @@ def stored(service: Service, beginning: str = "") -> list[str]:
     return [question for question in found if question.startswith(beginning)]
 
 
+def history_lines(log: list[dict]) -> list[dict]:
+    return [line for line in log if line["message"].startswith("history: ")]
+
+
+def is_back(lines: list[dict]) -> bool:
+    return bool(lines) and lines[-1]["message"] == "history: the database is back"
+
+
 # S1: locked
 
 
@@ -93,25 +115,27 @@ def test_fault_s1_known_keys_get_their_answers_while_the_database_is_locked(pati
 
 
 def test_fault_s1_rows_outlast_a_long_lock_and_the_server_says_so(patient):
+    before = len(patient.log())
     with locked(patient):
         patient.ask("long lock: a call").raise_for_status()
         not_ready = patient.eventually(
             lambda: (response := patient.client.get("/readyz")).status_code == 503 and response, 10
         )
+        began = time.monotonic()
         late = patient.client.post("/api/streaming", json={"question": "long lock: a stream"})
+        took = time.monotonic() - began
         metrics = patient.client.get("/metrics").text
 
     patient.eventually(lambda: stored(patient, "long lock") == ["long lock: a call", "long lock: a stream"], 10)
     patient.eventually(lambda: patient.client.get("/readyz").status_code == 200)
-    assert not_ready.json()["checks"] == {"database": "ok", "history": "failing"}
+    assert not_ready.json()["checks"] == {"database": "ok", "history": "spooling"}
     assert "event: done" in late.text
-    assert "aiproxy_records_waiting 2.0" in metrics
-    away, back = patient.eventually(
-        lambda: len(lines := [line for line in patient.log() if line["message"].startswith("history:")]) == 2 and lines
-    )
-    assert away["message"] == "history: the database is away, records are queued"
-    assert away["reason"] == "(sqlite3.OperationalError) database is locked"
-    assert back["message"] == "history: the database is back"
+    assert took < 1.5  # it is not asked again
+    assert "aiproxy_records_waiting 0.0" in metrics
+    assert "aiproxy_records_spooled 2.0" in metrics
+    told = patient.eventually(lambda: is_back(told := history_lines(patient.log()[before:])) and told)
+    away = [line for line in told if line["message"] == "history: the database is away, records go to the spool"]
+    assert away[0]["reason"] == "a transaction takes longer than answers may wait"
 
 
 def test_fault_s1_a_key_that_nobody_used_yet_works_while_the_database_is_locked(patient):
@@ -127,20 +151,58 @@ def test_fault_s1_a_key_that_nobody_used_yet_works_while_the_database_is_locked(
 
 def test_fault_s1_calls_that_there_is_no_room_for_are_refused_before_the_provider_is_asked(tight, upstream):
     with locked(tight):
-        taken = [tight.ask(f"locked {number}").status_code for number in range(4)]
-        refused = [tight.ask("locked"), tight.client.post("/api/streaming", json={"question": "locked"})]
+        taken: list[str] = []
+        while (answer := tight.ask(question := f"locked {len(taken)}")).status_code == 200:
+            taken.append(question)
+        refused = [answer, tight.client.post("/api/streaming", json={"question": "locked"})]
         asked = len(upstream.connections)
-    tight.eventually(lambda: len(stored(tight, "locked")) == 4, 10)
+    tight.eventually(lambda: stored(tight, "locked") == taken, 10)
     after = tight.ask("locked no more")
 
-    assert taken == [200] * 4
-    assert asked == 4
+    assert asked == len(taken) > 2
     for response in refused:
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "history_full"
         assert int(response.headers["retry-after"]) > 0
     assert after.status_code == 200
-    assert stored(tight, "locked") == ["locked 0", "locked 1", "locked 2", "locked 3", "locked no more"]
+    assert stored(tight, "locked") == [*taken, "locked no more"]
+
+
+def test_fault_s1_whoever_is_killed_while_the_database_is_locked_has_every_answer_in_the_history_once(start):
+    service = start(AI_PROXY_RECORDER__WAIT=WAIT)
+    service.ask("killed: before").raise_for_status()
+
+    with locked(service):
+        questions = [f"killed: {number}" for number in range(20)]
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(service.ask, questions))
+        service.process.kill()
+        service.process.wait()
+        during = stored(service, "killed")
+    again = start(service.directory)
+    again.eventually(lambda: len(stored(again, "killed")) == 21, 10)
+    again.ask("killed: after").raise_for_status()
+
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert during == ["killed: before"]
+    assert stored(again, "killed") == sorted([*questions, "killed: before", "killed: after"])
+    assert len(ledger.usage(again)[0]) == 1
+    assert ledger.usage(again)[0] == ledger.usage(again)[1]
+    assert list((service.directory / "data" / "spool").glob("*.spool")) == []
+
+
+def test_fault_s1_a_stop_while_the_database_is_locked_loses_nothing(start):
+    service = start(AI_PROXY_RECORDER__WAIT=WAIT)
+
+    with locked(service):
+        service.ask("stopped: 1").raise_for_status()
+        service.ask("stopped: 2").raise_for_status()
+        code = service.stop()
+    again = start(service.directory)
+
+    assert code == 0
+    again.eventually(lambda: stored(again, "stopped") == ["stopped: 1", "stopped: 2"])
+    assert ledger.usage(again)[0] == ledger.usage(again)[1]
 
 
 # S2, S3: full
@@ -176,69 +238,131 @@ def full_file_system(service: Service):
 
 @pytest.fixture
 def small_file_system(tmp_path):
-    """A directory for a server, whose `data` is a file system of two megabytes."""
+    """A directory for a server, whose `data` is a file system of 16 megabytes. Its provider is not asked for models."""
+    (tmp_path / "ai-proxy.toml").write_text('providers = {openai = {models = ["small"]}}')
     data = tmp_path / "data"
     data.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", data], check=False, capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", data], check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount a file system")
     yield tmp_path
     subprocess.run(["umount", "--lazy", data], check=True)
 
 
-def keeps_rows_until_there_is_space(service: Service, full) -> None:
+def test_fault_s2_s3_rows_go_to_the_spool_while_the_databases_files_cannot_grow(start):
+    service = start(AI_PROXY_RECORDER__WAIT=0.1)
     service.ask("full: before").raise_for_status()
 
-    with full(service):
+    with file_size_limit(service):
         answers = [service.ask(f"full: meanwhile {number}") for number in range(4)]
-        refused = service.ask("full: one too many")
         readable = service.history(limit=1)
+        during = stored(service, "full")
 
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "history_full")
-    assert [item["question"] for item in readable] == ["full: before"]
+    assert [item["question"] for item in readable] == during == ["full: before"]
     expected = ["full: before", *(f"full: meanwhile {number}" for number in range(4))]
     service.eventually(lambda: stored(service, "full") == expected, 10)
     service.eventually(lambda: service.client.get("/readyz").status_code == 200)
 
 
-def test_fault_s2_s3_rows_wait_while_files_cannot_grow(tight, upstream):
-    keeps_rows_until_there_is_space(tight, file_size_limit)
+def test_fault_s2_no_call_is_admitted_while_the_file_system_is_full(small_file_system, start, scripted_pair):
+    upstream = scripted_pair[1]
+    upstream.handler = completion()
+    upstream.connections.clear()
+    service = start(small_file_system, **behind(upstream), AI_PROXY_RECORDER__WAIT=0.1)
+    service.ask("full: before").raise_for_status()
+
+    with full_file_system(service):
+        noticed = service.ask("full: noticed")
+        refused = [service.ask("full: refused") for _ in range(3)]
+        asked = len(upstream.connections)
+        readable = service.history()
+        ready = service.client.get("/readyz")
+
+    assert noticed.status_code == 200
+    assert [response.status_code for response in refused] == [503] * 3
+    assert refused[0].json()["error"]["code"] == "history_full"
+    assert asked == 2
+    assert readable[-1]["question"] == "full: before"
+    assert (ready.status_code, ready.json()["checks"]["history"]) == (503, "failing")
+    service.eventually(lambda: stored(service, "full") == ["full: before", "full: noticed"], 10)
+    service.eventually(lambda: service.ask("full: after").status_code == 200)
 
 
-def test_fault_s2_s3_rows_wait_while_the_file_system_is_full(small_file_system, start):
-    service = start(small_file_system, AI_PROXY_RECORDER__WAIT=0.1, AI_PROXY_RECORDER__CAPACITY=4)
+def test_fault_s3_calls_that_run_as_the_disk_fills_are_answered_and_kept(small_file_system, start, scripted_pair):
+    upstream = scripted_pair[1]
+    go_on = threading.Event()
 
-    keeps_rows_until_there_is_space(service, full_file_system)
+    async def handle(connection):
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        await completion()(connection)
+
+    upstream.handler = handle
+    upstream.connections.clear()
+    service = start(small_file_system, **behind(upstream), AI_PROXY_RECORDER__WAIT=0.1)
+    questions = [f"running: {number}" for number in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(service.ask, question) for question in questions]
+        service.eventually(lambda: len(upstream.connections) == 8)
+        with full_file_system(service):
+            go_on.set()
+            answers = [call.result() for call in running]
+            service.process.kill()  # nothing is in memory alone
+            service.process.wait()
+    again = start(small_file_system, **behind(upstream))
+    again.eventually(lambda: stored(again, "running") == questions, 10)
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert ledger.usage(again)[0] == ledger.usage(again)[1]
 
 
 # S4: read-only
 
 
 @contextmanager
-def immutable(service: Service):
-    """Not even root can write to the database or its log. (The third file is only shared memory.)"""
-    files = [database(service), database(service).with_name("ai-proxy.db-wal")]
-    if subprocess.run(["chattr", "+i", *files], check=False, capture_output=True).returncode:
+def immutable(*paths: Path):
+    """Not even root can write to these."""
+    if subprocess.run(["chattr", "+i", *paths], check=False, capture_output=True).returncode:
         pytest.skip("needs the right to make files immutable")
     try:
         yield
     finally:
-        subprocess.run(["chattr", "-i", *files], check=True)
+        subprocess.run(["chattr", "-i", *paths], check=True)
 
 
-def test_fault_s4_reading_goes_on_while_the_database_cannot_be_written(tight, upstream):
-    tight.ask("read-only: before").raise_for_status()
+def files_of_database(service: Service) -> list[Path]:
+    """Those that it is written to. (The third one is only shared memory.)"""
+    return [database(service), database(service).with_name("ai-proxy.db-wal")]
 
-    with immutable(tight):
-        answers = [tight.ask(f"read-only: meanwhile {number}").status_code for number in range(5)]
+
+def test_fault_s4_rows_go_to_the_spool_while_the_database_cannot_be_written(patient):
+    patient.ask("read-only: before").raise_for_status()
+
+    with immutable(*files_of_database(patient)):
+        answers = [patient.ask(f"read-only: meanwhile {number}").status_code for number in range(5)]
+        readable = patient.history(limit=1)
+        ready = patient.client.get("/readyz")
+
+    assert answers == [200] * 5
+    assert [item["question"] for item in readable] == ["read-only: before"]
+    assert (ready.status_code, ready.json()["checks"]["history"]) == (503, "spooling")
+    patient.eventually(lambda: len(stored(patient, "read-only")) == 6, 10)
+
+
+def test_fault_s4_rows_wait_in_memory_while_nothing_can_be_written(tight, upstream):
+    tight.ask("all read-only: before").raise_for_status()
+
+    with immutable(*files_of_database(tight), tight.directory / "data" / "spool"):
+        answers = [tight.ask(f"all read-only: meanwhile {number}").status_code for number in range(5)]
         readable = tight.history(limit=1)
         ready = tight.client.get("/readyz")
 
     assert answers == [200, 200, 200, 200, 503]
-    assert [item["question"] for item in readable] == ["read-only: before"]
+    assert [item["question"] for item in readable] == ["all read-only: before"]
     assert (ready.status_code, ready.json()["checks"]["history"]) == (503, "failing")
-    tight.eventually(lambda: len(stored(tight, "read-only")) == 5, 10)
+    tight.eventually(lambda: len(stored(tight, "all read-only")) == 5, 10)
 
 
 # The file is gone

@@ -86,7 +86,7 @@ def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_
     assert (history.status_code, history.json()["error"]["code"]) == (503, "database_unavailable")
     assert answers == [200] * 3
     assert "aiproxy_records_lost_total 0.0" in metrics
-    assert "aiproxy_records_waiting 3.0" in metrics
+    assert "aiproxy_records_spooled 3.0" in metrics
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import DatabaseUnavailable, Unauthenticated
 from ai_proxy.core.types import Principal
-from ai_proxy.gateway.auth import KeyRing, key_from
+from ai_proxy.gateway.auth import KeyRing, Memory, key_from
 
 pytestmark = pytest.mark.anyio
 
@@ -36,8 +36,8 @@ class Keys:
         del self.holders[apikeys.digest(key, SECRET)]
 
 
-def ring(keys: Keys, **settings) -> KeyRing:
-    return KeyRing(keys, secret=SECRET, **settings)
+def ring(keys: Keys, *, ttl: float = 5.0, size: int = 10_000, **settings) -> KeyRing:
+    return KeyRing(keys, secret=SECRET, memory=Memory(ttl, size), **settings)
 
 
 async def refused(keyring: KeyRing, key: str | None) -> bool:

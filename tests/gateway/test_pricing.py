@@ -1,6 +1,7 @@
 """What calls cost."""
 
 import json
+import runpy
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -27,7 +28,6 @@ from ai_proxy.gateway.pricing import (
     cost,
     list_rates,
     rates_by,
-    rates_of,
     reckoned,
     worst_cost,
 )
@@ -39,6 +39,11 @@ DEEPSEEK = Price(input=0.27, output=1.1, cache_read=0.07)
 GEMINI = Price(input=0.3, output=2.5, cache_read=0.03, input_audio=1)
 GROK = Price(input=3, output=15, cache_read=0.75)
 SONAR = Price(input=1, output=1, request=0.005)
+
+
+def listed(preset: str, model: str) -> Rates | None:
+    """The list's rates as of now."""
+    return Prices().tag(preset, model).rates
 
 
 def of_chat(usage):
@@ -216,7 +221,7 @@ BILLS = {
 def test_a_call_costs_what_its_provider_bills(name):
     read, price, expected, usage = BILLS[name]
 
-    assert cost(rates_by(price), read(usage)) == expected
+    assert reckoned(rates_by(price), read(usage))[0] == expected
 
 
 TOKENS = st.integers(0, 2**53)
@@ -302,7 +307,7 @@ def test_classes_that_make_up_more_than_the_whole_cost_no_less_than_nothing():
 def test_beyond_a_threshold_all_tokens_cost_the_other_price():
     short, long = Usage(200_000, 1000), Usage(200_001, 1000)
 
-    rates = rates_of("anthropic", "anthropic", "claude-sonnet-4-5-20250929")
+    rates = listed("anthropic", "claude-sonnet-4-5-20250929")
 
     assert cost(rates, short) == 200_000 * 3_000 + 1000 * 15_000
     assert cost(rates, long) == 200_001 * 6_000 + 1000 * 22_500
@@ -320,14 +325,14 @@ def test_what_the_cache_keeps_for_an_hour_costs_more():
         }
     )
 
-    rates = rates_of("anthropic", "anthropic", "claude-sonnet-4-5-20250929")
+    rates = listed("anthropic", "claude-sonnet-4-5-20250929")
 
     assert cost(rates, usage) == 2048 * 3_000 + 1800 * 300 + 148 * 3_750 + 100 * 6_000 + 503 * 15_000
     assert cost(rates_by(SONNET), usage) == 2048 * 3_000 + 1800 * 300 + 248 * 3_750 + 503 * 15_000
 
 
 def test_the_worst_is_that_of_the_dearest_tier_and_kind():
-    rates = rates_of("anthropic", "anthropic", "claude-sonnet-4-5-20250929")
+    rates = listed("anthropic", "claude-sonnet-4-5-20250929")
 
     assert worst_cost(rates, 1000, 10) == 1000 * 6_000 + 10 * 15_000
     assert worst_cost(rates, 200_001, 10) == 200_001 * 12_000 + 10 * 22_500
@@ -382,14 +387,12 @@ def test_the_table_knows_what_the_lists_do_not_and_prices_what_would_be_free():
 
 
 def test_a_second_account_has_the_prices_of_its_preset():
-    assert Prices(presets={"openai-eu": "openai"}).tag("openai-eu", "gpt-4o").rates == rates_of(
-        "openai", "openai", "gpt-4o"
-    )
+    assert Prices(presets={"openai-eu": "openai"}).tag("openai-eu", "gpt-4o").rates == listed("openai", "gpt-4o")
 
 
 @pytest.mark.parametrize("preset", ["mock", "ollama", "vllm", "lmstudio", "llamacpp"])
 def test_what_runs_at_home_is_free(preset):
-    assert rates_of(preset, preset, "any") == FREE
+    assert listed(preset, "any") == FREE
     assert cost(FREE, Usage(10**9, 10**9)) == 0
 
 
@@ -414,7 +417,7 @@ def test_what_runs_at_home_is_free(preset):
     ],
 )
 def test_models_are_found_in_the_lists_by_the_names_that_callers_use(preset, model, expected):
-    rates = rates_of(preset, preset, model)
+    rates = listed(preset, model)
 
     assert (rates.input, rates.output) == expected
 
@@ -433,7 +436,7 @@ def test_models_are_found_in_the_lists_by_the_names_that_callers_use(preset, mod
     ],
 )
 def test_what_nobody_lists_has_no_price(provider, preset, model):
-    assert rates_of(provider, preset, model) is None
+    assert Prices(presets={provider: preset}).tag(provider, model).rates is None
 
 
 def test_a_call_of_unknown_price_has_no_cost_unless_its_provider_says_it():
@@ -442,7 +445,7 @@ def test_a_call_of_unknown_price_has_no_cost_unless_its_provider_says_it():
 
 
 def test_what_a_call_was_reckoned_by_can_be_read_again():
-    rates = rates_of("anthropic", "anthropic", "claude-sonnet-4-5-20250929")
+    rates = listed("anthropic", "claude-sonnet-4-5-20250929")
 
     amount, text = reckoned(rates, Usage(1, 1))
 
@@ -457,7 +460,7 @@ def test_a_price_is_mostly_that_of_reading():
 
 def test_the_lists_are_not_loaded_for_what_is_free():
     code = (
-        "import sys; from ai_proxy.gateway.pricing import rates_of; rates_of('mock', 'mock', 'mock'); "
+        "import sys; from ai_proxy.gateway.pricing import Prices; Prices().tag('mock', 'mock').rates; "
         "print('genai_prices' in sys.modules)"
     )
 
@@ -466,11 +469,27 @@ def test_the_lists_are_not_loaded_for_what_is_free():
     assert done.stdout.strip() == "False"
 
 
-def _listed():
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+AZURE_FALLS_BACK_ON = {"openai", "anthropic", "deepseek", "x-ai", "moonshotai"}
 
+
+def test_of_the_lists_only_those_in_use_stay_in_memory():
+    code = (
+        "import gc, sys; from ai_proxy.gateway.price_lists import find, load; load(['groq']); load(['azure', 'mine']); "
+        "find('xai', 'grok-4', 0); from genai_prices.types import Provider; "
+        "print('genai_prices.data' in sys.modules, *{x.id for x in gc.get_objects() if isinstance(x, Provider)})"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    imported, *kept = done.stdout.split()
+    assert imported == "False"
+    assert {"groq", "azure", "openai", "x-ai"} <= set(kept) <= {"groq", "azure", "x-ai", *AZURE_FALLS_BACK_ON}
+
+
+def _listed():
     names = {"google": "gemini", "x-ai": "xai", "aws": "bedrock"}
-    for provider in get_snapshot().providers:
+    # Not imported, as in `price_lists`: to run a module beside one that is imported is warned of.
+    for provider in runpy.run_module("genai_prices.data")["providers"]:
         if not provider.id.startswith("huggingface"):
             yield from ((names.get(provider.id, provider.id), provider, model) for model in provider.models)
 

@@ -1,5 +1,7 @@
 """The audit log: what is in it stays, and can be found."""
 
+import asyncio
+
 import msgspec
 import pytest
 from sqlalchemy import insert, text
@@ -7,11 +9,14 @@ from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.groups import SessionSettings
 from ai_proxy.core.types import COMMAND_LINE, Actor
 from ai_proxy.services import audit
+from ai_proxy.services.accounts import Accounts
 from ai_proxy.storage import schema
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.tables import AuditEntry
+from tests.stores import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +167,16 @@ async def test_a_reload_that_cannot_be_noted_is_told_in_the_log(store):
             await audit.note_reload(empty, [])
 
     assert [line["event"] for line in log] == ["audit: the reload could not be noted"]
+
+
+async def test_what_is_only_noted_does_not_wait_for_those_who_change_something(postgres, tmp_path):
+    store = Store(postgres.new_database(), tmp_path)
+    async with store.database() as database:
+        await schema.upgrade(database)
+        async with database.changing(), asyncio.timeout(5):
+            await Accounts(database, b"", SessionSettings()).note_refusal(COMMAND_LINE, "GET /api/audit", "no")
+            await audit.note_reload(database, [])
+
+        noted, _ = await audit.page(database, audit.wanted(), limit=10)
+
+    assert {"refusal", "configuration.reload"} <= {entry.action for entry in noted}

@@ -4,12 +4,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from ai_proxy.core import apikeys
 from ai_proxy.core.config import Settings
-from ai_proxy.core.exceptions import BadRequest, NotFound
+from ai_proxy.core.exceptions import BadRequest, Conflict, NotFound
 from ai_proxy.core.types import COMMAND_LINE
-from ai_proxy.services import keys
+from ai_proxy.services import keys, setup
 from ai_proxy.services.keys import Keys, NewKey
 from ai_proxy.storage import keys as stored
 from ai_proxy.storage import schema
@@ -39,7 +40,7 @@ async def database(tmp_path):
 
 
 async def create(database: Database, settings: Settings, name: str) -> tuple[str, str]:
-    made, key = await (await keys.at_command_line(database, settings)).create(COMMAND_LINE, NewKey(name=name))
+    made, key = await (await setup.keys_at_command_line(settings, database)).create(COMMAND_LINE, NewKey(name=name))
     return made.id, key
 
 
@@ -111,8 +112,8 @@ async def test_no_key_is_made_where_the_secret_of_the_others_is_lost(database, t
 
 
 async def test_the_first_key_is_made_only_where_there_is_none(database):
-    key = await keys.ensure_first(database, SECRET, None)
-    again = await keys.ensure_first(database, SECRET, None)
+    key = await setup.ensure_first(database, SECRET, None)
+    again = await setup.ensure_first(database, SECRET, None)
 
     assert key is not None
     assert await holder(database, key) == "first"
@@ -121,7 +122,7 @@ async def test_the_first_key_is_made_only_where_there_is_none(database):
 
 
 async def test_the_operators_own_key_is_stored_once_and_never_returned(database):
-    returned = [await keys.ensure_first(database, SECRET, OWN) for _ in range(2)]
+    returned = [await setup.ensure_first(database, SECRET, OWN) for _ in range(2)]
 
     [listed] = await keys.list_all(database)
     assert returned == [None, None]
@@ -130,10 +131,63 @@ async def test_the_operators_own_key_is_stored_once_and_never_returned(database)
 
 
 async def test_the_operators_own_key_stays_revoked(database):
-    await keys.ensure_first(database, SECRET, OWN)
+    await setup.ensure_first(database, SECRET, OWN)
     [listed] = await keys.list_all(database)
     await Keys(database, SECRET).revoke(COMMAND_LINE, listed.id)
 
-    await keys.ensure_first(database, SECRET, OWN)
+    await setup.ensure_first(database, SECRET, OWN)
 
     assert await holder(database, OWN) is None
+
+
+@pytest.fixture(params=[OWN, apikeys.new_key()], ids=["made up", "generated"])
+def given(request):
+    """The key of AI_PROXY_API_KEY, which may have been one of ours before."""
+    return request.param
+
+
+async def test_the_operators_own_key_is_not_rotated_where_it_is_known(database, given):
+    await setup.ensure_first(database, SECRET, given)
+    [listed] = await keys.list_all(database)
+
+    with pytest.raises(Conflict, match="AI_PROXY_API_KEY"):
+        await Keys(database, SECRET, given=given).rotate(COMMAND_LINE, listed.id)
+
+    assert await holder(database, given) == "from AI_PROXY_API_KEY"
+
+
+async def test_the_operators_own_key_is_revoked_for_good(database, given):
+    await setup.ensure_first(database, SECRET, given)
+    [listed] = await keys.list_all(database)
+
+    await Keys(database, SECRET, given=given).revoke(COMMAND_LINE, listed.id)
+    with capture_logs() as log:
+        await setup.ensure_first(database, SECRET, given)
+
+    assert await holder(database, given) is None
+    assert ["set one that works" in line["event"] for line in log] == [True]
+
+
+@pytest.mark.parametrize("overlap", [0, 60])
+async def test_a_key_that_was_rotated_does_not_come_back_at_a_start_that_is_given_it(database, overlap):
+    service = Keys(database, SECRET, lambda: time.time_ns() - 61 * 10**9)
+    made, key = await service.create(COMMAND_LINE, NewKey(name="leaked"))
+    await service.rotate(COMMAND_LINE, made.id, overlap)
+
+    with capture_logs() as log:
+        await setup.ensure_first(database, SECRET, key)
+
+    found = await stored.find(database, apikeys.digest(key, SECRET))
+    assert [listed.name for listed in await keys.list_all(database)] == ["leaked"]
+    assert found is None or found.expires_at < time.time_ns() // 1000
+    assert ["set one that works" in line["event"] for line in log] == [True]
+
+
+async def test_a_secret_that_ended_at_once_has_no_end_to_tell_of(database):
+    service = Keys(database, SECRET)
+    made, key = await service.create(COMMAND_LINE, NewKey(name="leaked"))
+
+    rotated, _ = await service.rotate(COMMAND_LINE, made.id)
+
+    assert rotated.former_until is None
+    assert await holder(database, key) is None

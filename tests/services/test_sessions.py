@@ -283,6 +283,7 @@ async def test_a_restart_forgives_nobody(accounts, database, alice):
     await failures(accounts, 30)
 
     async with Accounts(database, SECRET, SessionSettings()) as restarted:
+        await restarted.recall()
         with pytest.raises(LoginThrottled):
             await restarted.login("alice", PASSWORD, Caller("203.0.113.9"))
 

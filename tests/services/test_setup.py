@@ -1,19 +1,16 @@
 """What a start does before calls can be served, on a real database."""
 
-import asyncio
 import json
 import re
 import shlex
-import sqlite3
-import time
-from contextlib import closing
 
 import pytest
 from structlog.testing import capture_logs
 
 from ai_proxy.core.config import Settings
 from ai_proxy.services import keys
-from ai_proxy.services.setup import greeting, prepare, secret_of
+from ai_proxy.services.setup import find_secret, greeting, secret_of
+from ai_proxy.services.setup import prepare as prepare_with
 from ai_proxy.storage.engine import Database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("bare_environment")]
@@ -32,6 +29,12 @@ def settings(tmp_path):
 async def database(settings):
     async with Database(settings.database_url, directory=settings.data_directory) as database:
         yield database
+
+
+async def prepare(settings, database) -> bytes:
+    secret = find_secret(settings)
+    await prepare_with(settings, database, secret)
+    return secret.value
 
 
 async def test_makes_the_schema_the_secret_and_the_first_key(settings, database, capsys):
@@ -61,24 +64,6 @@ async def test_only_the_first_start_shows_how_to_become_administrator(settings, 
 
     assert "make the first administrator: ai-proxy users create NAME --admin" in first
     assert "administrator" not in capsys.readouterr().err
-
-
-async def test_waits_for_a_lock_that_lasts_longer_than_one_try(settings, database):
-    await prepare(settings, database)
-    given = settings_of(settings.data_directory.parent, api_key="a-key-of-the-operator")
-    with closing(sqlite3.connect(settings.data_directory / "x.db", isolation_level=None)) as other:
-        other.execute("begin immediate")
-        began = time.monotonic()
-        preparing = asyncio.create_task(prepare(given, database))
-        await asyncio.sleep(2.2)
-        waiting = not preparing.done()
-        other.execute("rollback")
-
-    await preparing
-
-    assert waiting
-    assert time.monotonic() - began < 5
-    assert [key.name for key in await keys.list_all(database)] == ["first", "from AI_PROXY_API_KEY"]
 
 
 async def test_says_when_the_secret_is_gone(settings, database):

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ai_proxy.core.exceptions import DatabaseUnavailable
 from ai_proxy.core.types import Turn, Usage
-from ai_proxy.storage import audit, history, keys, records, schema
+from ai_proxy.storage import audit, conversations, keys, records, schema
 from ai_proxy.storage.engine import outlast_lock
 from tests.stores import exchange, page
 
@@ -92,9 +92,9 @@ async def test_earlier_exchanges_come_oldest_first_as_far_as_they_fit(database):
     rows = [exchange(str(number), question="qqq", answer=str(number) * 2, conversation_id="c") for number in range(5)]
     await records.add(database, rows)
 
-    everything = await history.earlier(database, "key", "c", budget=25)
-    fitting = await history.earlier(database, "key", "c", budget=14)
-    nothing = await history.earlier(database, "key", "c", budget=4)
+    everything = await conversations.earlier(database, "key", "c", budget=25)
+    fitting = await conversations.earlier(database, "key", "c", budget=14)
+    nothing = await conversations.earlier(database, "key", "c", budget=4)
 
     assert everything == [Turn("qqq", str(number) * 2) for number in range(5)]
     assert fitting == [Turn("qqq", "33"), Turn("qqq", "44")]

@@ -5,13 +5,15 @@ import subprocess
 import sys
 import time
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from ai_proxy.core.exceptions import DatabaseUnavailable
-from ai_proxy.storage import history, keys, records, schema
+from ai_proxy.storage import keys, records, schema
 from ai_proxy.storage.engine import Database
+from ai_proxy.storage.postgresql import PostgreSQL
 from tests.postgres import Postgres
 from tests.stores import Store, exchange, page
 
@@ -115,7 +117,7 @@ async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(own_server,
         began = time.monotonic()
         try:
             with pytest.raises(DatabaseUnavailable) as away:
-                await history.page(database, key_id="key", before=None, limit=1)
+                await page(database)
         finally:
             own_server.thaw()
         waited = time.monotonic() - began
@@ -160,3 +162,78 @@ def test_a_start_with_sqlite_does_not_load_the_driver_of_postgresql():
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
 
     assert done.stdout == "False\n"
+
+
+# What passes by itself
+
+AT = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AT + "Connection refused",
+        AT + "No route to host",
+        AT + "FATAL:  the database system is starting up",
+        AT + "FATAL:  the database system is shutting down",
+        AT + "FATAL:  the database system is in recovery mode",
+        AT + "FATAL:  the database system is not yet accepting connections",
+        AT + "FATAL:  sorry, too many clients already",
+        AT + "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        'connection failed: connection to server on socket "/x/.s.PGSQL.5432" failed: No such file or directory',
+        "failed to resolve host 'db': [Errno -2] Name or service not known",
+        "connection timeout expired",
+        "server closed the connection unexpectedly",
+    ],
+)
+def test_a_server_that_cannot_be_reached_or_is_not_ready_is_away_for_now(message):
+    assert PostgreSQL.is_passing(psycopg.OperationalError(message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AT + 'FATAL:  password authentication failed for user "ai_proxy"',
+        AT + 'FATAL:  database "ai_proxy" does not exist',
+        AT + 'FATAL:  role "ai_proxy" does not exist',
+        AT + 'FATAL:  no pg_hba.conf entry for host "10.0.0.2"',
+        AT + "fe_sendauth: no password supplied",
+        AT + "server does not support SSL, but SSL was required",
+        AT + "SSL error: certificate verify failed",
+    ],
+)
+def test_a_server_that_will_not_have_us_does_not_change_its_mind(message):
+    assert not PostgreSQL.is_passing(psycopg.OperationalError(message))
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (psycopg.errors.AdminShutdown, True),
+        (psycopg.errors.TooManyConnections, True),
+        (psycopg.errors.QueryCanceled, True),
+        (psycopg.errors.LockNotAvailable, True),
+        (psycopg.errors.ReadOnlySqlTransaction, True),
+        (psycopg.errors.DiskFull, True),
+        (psycopg.errors.InsufficientPrivilege, False),
+        (psycopg.errors.UndefinedTable, False),
+        (psycopg.errors.DataCorrupted, False),
+    ],
+)
+def test_an_error_says_by_its_code_whether_it_passes(error, passes):
+    assert PostgreSQL.is_passing(error("any text")) == passes
+
+
+async def test_a_server_that_is_stopped_is_away_for_now_and_an_unknown_database_is_not(own_server, tmp_path):
+    store, nowhere = Store(own_server.new_database(), tmp_path), Store(own_server.url("nowhere"), tmp_path)
+
+    with pytest.raises(DatabaseUnavailable) as unknown:
+        async with nowhere.database() as database:
+            await schema.current(database)
+    own_server.stop()
+    with pytest.raises(DatabaseUnavailable) as stopped:
+        async with store.database() as database:
+            await schema.current(database)
+    own_server.start()
+
+    assert (unknown.value.passing, stopped.value.passing) == (False, True)

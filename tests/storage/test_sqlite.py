@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from ai_proxy.core.exceptions import DatabaseUnavailable
 from ai_proxy.storage import keys, records, schema
 from ai_proxy.storage.engine import Database
-from ai_proxy.storage.sqlite import DRIVER_THREAD
+from ai_proxy.storage.sqlite import DRIVER_THREAD, SQLite
 from tests import stores
 from tests.stores import exchange, page
 
@@ -45,13 +45,13 @@ async def test_a_file_that_was_replaced_is_opened_anew(database, tmp_path):
     assert gone.value.reason == "[Errno 2] the database file is gone"
 
 
-async def test_commits_survive_the_process_and_readers_do_not_wait_for_writers(database):
+async def test_commits_survive_a_power_cut_and_readers_do_not_wait_for_writers(database):
     async with database.transaction() as connection:
         found = [
             await connection.scalar(text(f"pragma {name}")) for name in ("journal_mode", "synchronous", "busy_timeout")
         ]
 
-    assert found == ["wal", 1, 2000]
+    assert found == ["wal", 2, 2000]
 
 
 def driver_threads() -> list[threading.Thread]:
@@ -111,3 +111,20 @@ async def test_a_table_may_be_made_anew_while_rows_refer_to_it(tmp_path):
             children = await connection.scalar(text("select count(*) from child join api_keys on key_id = api_keys.id"))
 
     assert children == 1
+
+
+async def test_the_log_says_so_once_when_the_write_ahead_log_has_grown_long(tmp_path):
+    async with stores.in_file(tmp_path).database() as database:
+        await schema.upgrade(database)
+        short = database.log_bytes
+    with (tmp_path / "x.db-wal").open("wb") as file:
+        file.truncate(300 * 2**20)  # with nothing in it
+    sqlite = SQLite(f"sqlite+aiosqlite:///{tmp_path}/x.db", tmp_path)
+
+    with capture_logs() as log:
+        sqlite.was_replaced()
+        sqlite.was_replaced()
+
+    assert short < 2**20
+    assert sqlite.log_bytes() == 300 * 2**20
+    assert [(line["log_level"], line["bytes"]) for line in log] == [("warning", 300 * 2**20)]

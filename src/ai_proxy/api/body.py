@@ -15,6 +15,8 @@ from ai_proxy.schemas.ask import AskRequest
 
 M = TypeVar("M", bound=BaseModel)
 
+ARRIVED = "ai_proxy.body_arrived"  # in the scope of a request that our server has read to its end: nothing to wait for
+
 
 async def read_body(request: Request, settings: ServerSettings) -> bytes:
     """The body of a request that says it is JSON.
@@ -22,7 +24,11 @@ async def read_body(request: Request, settings: ServerSettings) -> bytes:
     Raises `UnsupportedMediaType`, `BodyTooLarge`, `RequestTimeout` or `ClientGone`.
     """
     length = _check_headers(request.scope["headers"], settings.max_body_bytes)
-    return await _read(request, settings) if length != 0 else b""
+    if length == 0:
+        return b""
+    if ARRIVED in request.scope:
+        return await _receive(request, settings.max_body_bytes)
+    return await _receive_in_time(request, settings)
 
 
 async def read_json(request: Request, settings: ServerSettings) -> Any:
@@ -94,7 +100,7 @@ def _check_type(value: bytes) -> None:
         raise UnsupportedMediaType(message)
 
 
-async def _read(request: Request, settings: ServerSettings) -> bytes:
+async def _receive_in_time(request: Request, settings: ServerSettings) -> bytes:
     deadline = Deadline()
     try:
         until = asyncio.get_running_loop().time() + settings.body_timeout

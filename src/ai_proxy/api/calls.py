@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import quote
 
 import structlog
@@ -27,9 +27,11 @@ log = structlog.get_logger()
 # The body that a client gets, from what is recorded and what the provider sent.
 Render = Callable[[Exchange, Completion], bytes]
 
-_JSON = "application/json"
 _IDEMPOTENCY_KEY = HEADER.encode()
-_PASSED_ON = (b"anthropic-version", b"anthropic-beta", b"openai-beta")  # what says how the body is to be read
+# What says how the body is to be read.
+_PASSED_ON = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
+
+_encoded = lru_cache(64)(str.encode)  # the names of headers, which are few
 
 
 async def answer(request: Request, dialect: Dialect) -> Response:
@@ -87,6 +89,7 @@ def new_exchange(request: Request, principal: Principal, question: str, *, start
         conversation_id=None,
         created_at=time.time_ns() // 1000,
         started=started,
+        keep_texts=principal.keep_texts and state_of(request)["keep_texts"],
     )
     request.scope["exchange"] = exchange
     if state_of(request)["gateway"].reuses:
@@ -112,7 +115,16 @@ async def _complete(
 ) -> Response:
     async with UntilGone(request.scope, request.receive, exchange):
         completion = await state_of(request)["gateway"].complete(exchange, call, keep)
-    return Response(render(exchange, completion), headers=told(exchange), media_type=_JSON)
+    return _Answer(render(exchange, completion), headers=told(exchange))
+
+
+class _Answer(Response):
+    """A whole answer, with headers that are ours: the framework's look at each of them takes twice as long."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        raw = [(_encoded(name), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        raw += (b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")
+        self.raw_headers = raw
 
 
 def _as_it_came(_: Exchange, completion: Completion) -> bytes:
@@ -133,7 +145,7 @@ def _again(request: Request, kept: KeptAnswer) -> Response:
     del request.scope["exchange"]  # there is none: it is the same call
     log.info("idempotency: an answer is given again", exchange_id=kept.exchange_id)
     headers = {**kept.headers, "idempotent-replayed": "true"}
-    return Response(kept.body, headers=headers, media_type=_JSON)
+    return _Answer(kept.body, headers=headers)
 
 
 def _sendable(name: str) -> str:

@@ -20,6 +20,9 @@ from ai_proxy.gateway.recorder import Recorder
 from ai_proxy.services.accounts import Accounts
 from ai_proxy.services.keys import Keys
 from ai_proxy.services.oidc import Oidc
+from ai_proxy.services.startup import Startup
+from ai_proxy.services.transfers import Transfers
+from ai_proxy.services.visibility import Viewer
 from ai_proxy.storage.engine import Database
 
 log = structlog.get_logger()
@@ -34,11 +37,14 @@ class State(TypedDict):
     limiter: Limiter
     recorder: Recorder
     database: Database
+    startup: Startup
     accounts: Accounts
     keys: Keys
+    transfers: Transfers
     oidc: Oidc | None
     metrics: Metrics
     server: ServerSettings
+    keep_texts: bool
 
 
 def state_of(request: Request) -> State:
@@ -57,6 +63,8 @@ async def authenticate(request: Request) -> Principal:
     principal = await keyring.authenticate(_key_of(request))
     request.scope["principal"] = principal
     permission = permission_of(request)
+    if permission.scope != "calls":
+        state_of(request)["startup"].check()
     _check_scope(principal, permission)
     _check_role(principal.role, permission)
     return principal
@@ -104,6 +112,7 @@ def address_of(request: Request) -> str:
 async def _holder(request: Request) -> Actor:
     principal = await state_of(request)["keyring"].authenticate(_key_of(request))
     request.scope["principal"] = principal
+    state_of(request)["startup"].check()
     return await state_of(request)["accounts"].holder(principal, address=address_of(request), request_id=_id())
 
 
@@ -141,10 +150,31 @@ def _check_scope(principal: Principal, permission: Permission) -> None:
     if permission.scope is None:
         message = "An API key will not do here: sign in instead."
         raise PermissionDenied(message)
-    if permission.scope not in principal.scopes:
+    if not permission.admits(principal.scopes):
         make = f"ai-proxy keys create NAME --scope {permission.scope}"
         message = f"This API key lacks the scope {permission.scope!r}: '{make}' makes one that has it."
         raise PermissionDenied(message)
+
+
+async def view(request: Request) -> Viewer:
+    """Who looks at the history: whoever administers; or the holder of a key that may not, for what this key did.
+
+    Raises as `authenticate` and `act` do.
+    """
+    if not _has_key(request):
+        return Viewer(await act(request))
+    principal = await authenticate(request)
+    if "manage" in principal.scopes:
+        return Viewer(await act(request))
+    actor = request.scope["actor"] = Actor(
+        user_id=principal.user_id,
+        name=principal.name,
+        role=principal.role,
+        key_id=principal.key_id,
+        address=address_of(request),
+        request_id=_id(),
+    )
+    return Viewer(actor, only_key=principal.key_id)
 
 
 def _has_key(request: Request) -> bool:
@@ -161,4 +191,5 @@ async def get_state(request: Request) -> State:
 
 CurrentPrincipal = Annotated[Principal, Depends(authenticate)]
 CurrentActor = Annotated[Actor, Depends(act)]
+CurrentViewer = Annotated[Viewer, Depends(view)]
 CurrentState = Annotated[State, Depends(get_state)]

@@ -1,11 +1,13 @@
 """The calls' own way: from the middleware to the endpoint by one look-up, past the framework's router."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ai_proxy.api.error_handlers import on_gateway_error
 from ai_proxy.core.exceptions import GatewayError
@@ -21,10 +23,14 @@ class DirectRoute(APIRoute):
 
 
 class Direct:
-    """Serves `DirectRoute`s; all else goes on to the framework, which also describes them."""
+    """Serves `DirectRoute`s; all else goes on to the framework, which also describes them.
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
-        self.app = app
+    Only there does anybody ask where a request comes from, which `trusted_proxies` may tell.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], *, trusted_proxies: str) -> None:
+        behind_proxies: Any = ProxyHeadersMiddleware  # its types are those of uvicorn
+        self.app: ASGIApp = behind_proxies(app, trusted_proxies) if trusted_proxies else app
         self._routes = {
             (method, route.path): route
             for route in routes

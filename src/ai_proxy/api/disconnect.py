@@ -38,6 +38,7 @@ class UntilGone:
         self._interval = interval
         self._gone = False
         self._last = 0.0
+        self._watcher: asyncio.Task[None] | None = None
 
     def heard(self) -> None:
         """Something was sent."""
@@ -47,12 +48,11 @@ class UntilGone:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - there is always one in a coroutine
         self._task = task
-        self._clock = task.get_loop().time
-        self._last = self._clock()
-        self._watcher: asyncio.Task[None] | None = None
         if self._ping is None and WHEN_GONE in self._scope:
             self._scope[WHEN_GONE] = self._leave  # our own server tells us; a task that waits would cost 15 µs
             return self
+        self._clock = task.get_loop().time
+        self._last = self._clock()
         watch = self._wait() if self._ping is None else self._wait_and_ping(self._ping)
         self._watcher = asyncio.create_task(watch, name="client-watch")
         return self

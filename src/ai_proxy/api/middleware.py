@@ -5,12 +5,12 @@ import re
 import time
 from typing import Any
 
-import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_proxy.api.disconnect import shutting_down
 from ai_proxy.api.error_handlers import bug, on_bug, render
+from ai_proxy.core import logging
 from ai_proxy.core.exceptions import GatewayError
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import request_id
@@ -30,7 +30,6 @@ class Requests:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
-        self.log = structlog.get_logger().bind()  # bound once: the look-up costs as much as the line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,11 +38,11 @@ class Requests:
 
         started = time.perf_counter()
         sent = _Sent(send, _request_id(scope), scope["path"])
-        self.metrics.inflight.inc()
+        self.metrics.inflight += 1
         try:
             await self._serve(scope, receive, sent)
         finally:
-            self.metrics.inflight.dec()
+            self.metrics.inflight -= 1
             self._settle(scope, sent.status, time.perf_counter() - started)
 
     async def _serve(self, scope: Scope, receive: Receive, send: "_Sent") -> None:
@@ -71,16 +70,15 @@ class Requests:
         if error is not None:  # its traceback leads to the body, and back to itself through the scope
             error.__traceback__ = error.__context__ = None
 
-    def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        line = _line(scope, status, seconds)
+    @staticmethod
+    def _log(scope: Scope, status: int, seconds: float) -> None:
         if status >= _SERVER_ERROR:
-            self.log.error("request", **line)
+            method = "error"
         elif status >= _CLIENT_ERROR:
-            self.log.warning("request", **line)
-        elif scope["path"] in _QUIET:
-            self.log.debug("request", **line)
+            method = "warning"
         else:
-            self.log.info("request", **line)
+            method = "debug" if scope["path"] in _QUIET else "info"
+        logging.write(method, _line(scope, status, seconds))
 
 
 class _Sent:
@@ -118,6 +116,7 @@ def _route(scope: Scope) -> str:
 
 def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     line: dict[str, Any] = {
+        "event": "request",
         "method": scope["method"],
         "path": scope["path"][:_MAX_PATH],
         "status": status,

@@ -1,6 +1,6 @@
 """Who may do what: every route has a line here, and a test fails when one has none."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from ai_proxy.core.types import Role, Scope
@@ -11,7 +11,7 @@ ADMINS: frozenset[Role] = frozenset({"admin"})
 
 
 class Permission(NamedTuple):
-    """`scope`: what a key must be allowed; None if no key will do. `roles`: whose.
+    """`scope`: what a key must be allowed; None if no key will do. `or_scope`: what will do as well. `roles`: whose.
 
     `by_session`: whether a login will do. With neither, anybody may. Whose objects a person may see and change, the
     services decide: an administrator those of all, others their own.
@@ -20,10 +20,15 @@ class Permission(NamedTuple):
     scope: Scope | None = None
     roles: frozenset[Role] = ALL
     by_session: bool = False
+    or_scope: Scope | None = None
 
     @property
     def is_public(self) -> bool:
         return self.scope is None and not self.by_session
+
+    def admits(self, scopes: Collection[Scope]) -> bool:
+        """Whether a key with these scopes will do."""
+        return self.scope in scopes or self.or_scope in scopes
 
 
 PUBLIC = Permission()
@@ -32,12 +37,27 @@ HISTORY = Permission(scope="history")
 PERSONAL = Permission(by_session=True)  # about the login itself
 READING = Permission(scope="manage", by_session=True)
 WRITING = Permission(scope="manage", roles=WRITERS, by_session=True)
+OWN_OR_READING = Permission(scope="history", by_session=True, or_scope="manage")
+OWN_OR_WRITING = Permission(scope="history", roles=WRITERS, by_session=True, or_scope="manage")
 ADMINISTRATION = Permission(scope="manage", roles=ADMINS, by_session=True)
 
 PERMISSIONS: Mapping[tuple[str, str], Permission] = {
     ("POST", "/api/ask"): CALLS,
     ("POST", "/api/streaming"): CALLS,
-    ("GET", "/api/history"): HISTORY,
+    ("GET", "/api/history"): OWN_OR_READING,
+    ("GET", "/api/history/export"): OWN_OR_READING,
+    ("POST", "/api/history/import"): ADMINISTRATION,
+    ("GET", "/api/history/{exchange_id}"): OWN_OR_READING,
+    ("DELETE", "/api/history/{exchange_id}"): WRITING,
+    ("PUT", "/api/history/{exchange_id}/feedback"): OWN_OR_WRITING,
+    ("DELETE", "/api/history/{exchange_id}/feedback"): OWN_OR_WRITING,
+    ("PUT", "/api/history/{exchange_id}/tags"): OWN_OR_WRITING,
+    ("POST", "/api/history/{exchange_id}/fork"): OWN_OR_WRITING,
+    ("GET", "/api/conversations"): OWN_OR_READING,
+    ("GET", "/api/conversations/{conversation_id}"): OWN_OR_READING,
+    ("PATCH", "/api/conversations/{conversation_id}"): OWN_OR_WRITING,
+    ("DELETE", "/api/conversations/{conversation_id}"): WRITING,
+    ("DELETE", "/api/users/{user_id}/history"): WRITING,
     ("GET", "/api/me/usage"): HISTORY,
     ("GET", "/api/usage"): READING,
     ("GET", "/api/audit"): ADMINISTRATION,

@@ -8,8 +8,10 @@ import structlog
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from ai_proxy.api.body import ARRIVED
 from ai_proxy.api.disconnect import WHEN_GONE
 from ai_proxy.api.error_handlers import render
+from ai_proxy.api.uploads import ANY_SIZE
 from ai_proxy.core.exceptions import (
     BadRequest,
     BodyTooLarge,
@@ -70,8 +72,13 @@ class Protocol(HttpToolsProtocol):
             return
         self._received += len(data)
         super().data_received(data)
-        if self._received > self._allowed:
+        if self._received > self._allowed and not self._may_be_of_any_size():
             self._refuse(self._headers_too_large() if self._in_headers else self._body_too_large())
+
+    def _may_be_of_any_size(self) -> bool:
+        """As long as it is read: what nobody reads has the usual bound."""
+        cycle = None if self._in_headers else self.cycle
+        return cycle is not None and ANY_SIZE in cycle.scope and not cycle.response_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -95,6 +102,11 @@ class Protocol(HttpToolsProtocol):
         self.cycle.transport = self._outgoing  # type: ignore[assignment]
         if upgrade or self.expect_100_continue:
             self.cycle.keep_alive = False  # one cannot tell what follows: another protocol, a body or none
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[ARRIVED] = True
 
     def pause_writing(self) -> None:
         super().pause_writing()

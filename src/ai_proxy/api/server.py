@@ -77,8 +77,7 @@ def serve(app: ASGIApp, listener: socket.socket, limits: ServerSettings, *, call
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(limits.trusted_proxies),
-        forwarded_allow_ips=limits.trusted_proxies,
+        proxy_headers=False,  # that is done for those requests alone which need it: see Direct
         timeout_keep_alive=limits.keep_alive,
         timeout_graceful_shutdown=limits.shutdown_timeout,
     )

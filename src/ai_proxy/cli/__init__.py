@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ai_proxy import __version__
-from ai_proxy.cli import audit, budgets, config, db, keys, limits, projects, sessions, users
+from ai_proxy.cli import audit, budgets, config, db, history, keys, limits, projects, sessions, users
 from ai_proxy.cli.serve import serve
 from ai_proxy.cli.usage import show_usage
 
@@ -21,6 +21,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
 app.add_typer(users.app, name="users")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(history.app, name="history")
 app.add_typer(audit.app, name="audit")
 app.add_typer(limits.app, name="limits")
 app.add_typer(budgets.app, name="budgets")

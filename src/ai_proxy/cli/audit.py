@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from ai_proxy.cli import session
+from ai_proxy.cli.terminal import visible
 from ai_proxy.core.config import load_settings
 from ai_proxy.services import audit
 
@@ -36,11 +37,6 @@ def list_entries(
         return
     for entry in found:
         typer.echo(
-            f"{entry.created_at:%Y-%m-%d %H:%M:%S}  {entry.action:20}  {_visible(entry.actor):16}"
-            f"  {_visible(entry.target)}  {json.dumps(entry.details)}"
+            f"{entry.created_at:%Y-%m-%d %H:%M:%S}  {entry.action:20}  {visible(entry.actor):16}"
+            f"  {visible(entry.target)}  {json.dumps(entry.details)}"
         )
-
-
-def _visible(text: str) -> str:
-    """Who failed to log in chose the name: what a terminal would obey is spelled out."""
-    return text if text.isprintable() else ascii(text)

@@ -10,7 +10,7 @@ import typer
 from ai_proxy.cli import session, times
 from ai_proxy.core.config import Settings, load_settings
 from ai_proxy.core.types import COMMAND_LINE, Scope
-from ai_proxy.services import keys, projects, users
+from ai_proxy.services import keys, projects, setup, users
 from ai_proxy.services.keys import Key, Keys, NewKey
 from ai_proxy.storage.engine import Database
 
@@ -55,7 +55,7 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option
         user_id = None if user is None else (await users.find_by_name(database, user)).id
         project_id = None if project is None else (await projects.find_by_name(database, project)).id
         wanted = msgspec.structs.replace(new, user_id=user_id, project_id=project_id)
-        return await (await keys.at_command_line(database, settings)).create(COMMAND_LINE, wanted)
+        return await (await setup.keys_at_command_line(settings, database)).create(COMMAND_LINE, wanted)
 
     _show(*session.at_schema(settings, work))
 
@@ -132,7 +132,7 @@ def revoke(key_id: KeyId) -> None:
 
 def _with_keys(settings: Settings, work: Callable[[Keys], Awaitable[T]]) -> T:
     async def with_keys(database: Database) -> T:
-        return await work(await keys.at_command_line(database, settings))
+        return await work(await setup.keys_at_command_line(settings, database))
 
     return session.at_schema(settings, with_keys)
 

@@ -8,6 +8,7 @@ import typer
 
 from ai_proxy.cli import session
 from ai_proxy.core.config import load_settings
+from ai_proxy.core.groups import MOST_DAYS
 from ai_proxy.core.types import COMMAND_LINE
 from ai_proxy.services import projects, users
 from ai_proxy.storage.engine import Database
@@ -43,6 +44,46 @@ def list_projects(
     for project in found:
         state = "active" if project.archived_at is None else f"archived {project.archived_at:%Y-%m-%d %H:%M}"
         typer.echo(f"{project.id}  {project.created_at:%Y-%m-%d %H:%M}  {state:25}  {project.name}")
+
+
+@app.command(name="set")
+def set_history(
+    name: Name,
+    retention_days: Annotated[
+        str | None, typer.Option(metavar="DAYS", help="Days that its calls stay in the history, or 'default'.")
+    ] = None,
+    keep_texts: Annotated[
+        bool | None, typer.Option("--keep-texts/--no-texts", help="Keep texts of its calls, or figures alone.")
+    ] = None,
+) -> None:
+    """Set what is kept of a project's history, and for how long. A running service notices within five seconds.
+
+    Example: ai-proxy projects set search --retention-days 30 --no-texts
+    """
+    history: dict[str, int | bool | None] = {}
+    if retention_days is not None:
+        history["retention_days"] = _days(retention_days)
+    if keep_texts is not None:
+        history["keep_texts"] = keep_texts
+    if not history:
+        message = "ai-proxy: name at least one of --retention-days, --keep-texts and --no-texts"
+        raise SystemExit(message)
+
+    async def work(database: Database) -> None:
+        project = await projects.find_by_name(database, name)
+        await projects.change(database, COMMAND_LINE, project.id, history=history)
+
+    session.at_schema(load_settings(), work)
+    typer.echo("Set.")
+
+
+def _days(text: str) -> int | None:
+    if text == "default":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_DAYS):
+        message = f"ai-proxy: --retention-days: must be a number of days from 1 to {MOST_DAYS}, or default"
+        raise SystemExit(message)
+    return int(text)
 
 
 @app.command()

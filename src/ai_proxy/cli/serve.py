@@ -25,7 +25,11 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
 
-    from ai_proxy.api import server  # noqa: PLC0415 - the other verbs, and wrong settings, need none of this
+    # Before the rest is imported: that takes the room which the lists that are not kept leave.
+    from ai_proxy.gateway.pricing import load_lists  # noqa: PLC0415 - the other verbs, and wrong settings, need none
+
+    load_lists(settings.resolved_providers())
+    from ai_proxy.api import server  # noqa: PLC0415
     from ai_proxy.app import create_app  # noqa: PLC0415
 
     listener = server.listen(settings.host, settings.port)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import DatabaseUnavailable, GatewayError
 from ai_proxy.services import setup
+from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Database, outlast_lock
 
 T = TypeVar("T")
@@ -16,11 +17,16 @@ _OPTIONS = {
     "alerts": "--alert",
     "amount_usd": "AMOUNT",
     "expires_at": "--expires",
+    "format": "--format",
     "from": "--from",
     "group_by": "--by",
+    "key": "--key",
     "labels": "--label",
+    "max_cost_usd": "--max-cost",
+    "min_cost_usd": "--min-cost",
     "models": "--model",
     "overlap": "--overlap",
+    "q": "WORDS",
     "scopes": "--scope",
     "to": "--to",
 }
@@ -30,7 +36,8 @@ def run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Do something with the database of the settings. Exits with a clear line if that fails."""
 
     async def work_and_close() -> T:
-        async with Database(settings.database_url, directory=settings.data_directory) as database:
+        cipher = Cipher.of(settings.encryption)
+        async with Database(settings.database_url, directory=settings.data_directory, cipher=cipher) as database:
             return await outlast_lock(lambda: work(database))
 
     try:

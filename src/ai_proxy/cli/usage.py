@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ai_proxy.cli import session
+from ai_proxy.cli.terminal import visible
 from ai_proxy.core.config import load_settings
 from ai_proxy.core.spreadsheet import as_csv
 from ai_proxy.core.types import COMMAND_LINE
@@ -62,10 +63,4 @@ def _table(found: usage.Report) -> Iterable[str]:
 
 
 def _cells(row: Mapping[str, Any], wordy: Sequence[str]) -> list[str]:
-    return [_visible(row[name]) for name in (*wordy, *_SHOWN)]
-
-
-def _visible(value: object) -> str:
-    """A model's name can be anything: what a terminal would obey is spelled out."""
-    text = "-" if value is None else str(value)
-    return text if text.isprintable() else ascii(text)
+    return [visible(row[name]) for name in (*wordy, *_SHOWN)]

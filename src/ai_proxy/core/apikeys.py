@@ -10,7 +10,10 @@ import secrets
 import string
 import zlib
 
+from ai_proxy.core.types import Scope
+
 PREFIX = "aip_"
+DEFAULT_SCOPES: tuple[Scope, ...] = ("calls", "history")
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6

@@ -28,11 +28,13 @@ from ai_proxy.core.groups import (
     OidcSettings,
     PricingSettings,
     RecorderSettings,
+    RetentionSettings,
     ServerSettings,
     SessionSettings,
     UpstreamSettings,
 )
 from ai_proxy.core.presets import PRESETS
+from ai_proxy.core.privacy import EncryptionSettings, RedactionSettings
 from ai_proxy.core.reasons import reason_of
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, FileSource, Problem, Sources, variable_of
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
     mock: MockSettings = MockSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     recorder: RecorderSettings = RecorderSettings()
+    retention: RetentionSettings = RetentionSettings()
     server: ServerSettings = ServerSettings()
     cache: CacheSettings = CacheSettings()
     pricing: PricingSettings = PricingSettings()
@@ -88,6 +91,8 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    redaction: RedactionSettings = RedactionSettings()
     providers: dict[str, ProviderSettings] = Field({}, description="Providers, first choice first.")
     models: dict[str, ModelSettings] = Field({}, description="Models by the names that callers use.")
     prices: dict[str, Price] = Field({}, description="Prices by provider/model, instead of the list prices.")

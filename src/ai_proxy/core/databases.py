@@ -29,6 +29,11 @@ def directory(url: str) -> Path:
     return Path("data") if is_on_a_server(url) else Path(url.partition(":///")[2].partition("?")[0]).parent
 
 
+def name(url: str) -> str:
+    """What the database is called, wherever it is, in letters that a file's name may have."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", url.partition("?")[0].rpartition("/")[2])
+
+
 def masked(url: str) -> str:
     return _PASSWORDS.sub(lambda found: f"{found[1]}:…" if found[3] is None else f"{found[3]}…", url)
 

@@ -20,6 +20,7 @@ class Deadline:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._until = 0.0
@@ -27,7 +28,7 @@ class Deadline:
 
     async def wait(self, coming: Awaitable[T], until: float) -> T:
         """Raises `Expired` when the loop's clock passes `until`."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - there is always one in a coroutine
         cancelling = task.cancelling()
         self._task, self._until, self._expired = task, until, False
@@ -55,7 +56,7 @@ class Deadline:
         self._timer = None
         if self._task is None:  # nobody waits at the moment
             return
-        if self._loop.time() < self._until:
+        if self.clock() < self._until:
             self._set(self._until)
             return
         self._expired = True

@@ -255,10 +255,14 @@ class Unavailable(GatewayError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """`busy`: another process holds the database's lock, which does not last."""
+    """`busy`: another process holds the database's lock, which does not last.
+
+    `passing`: it may be there again by itself, without anybody changing a setting or mending it; all that is busy is.
+    """
 
     code = "database_unavailable"
     busy = False
+    passing = False
 
     @property
     def reason(self) -> str:

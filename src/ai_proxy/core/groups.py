@@ -15,6 +15,11 @@ from ai_proxy.core.types import Bounds
 Bytes = Annotated[int, Field(ge=1024)]
 
 
+MOST_DAYS = 36_500
+
+_Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +63,16 @@ class RecorderSettings(_Group):
     )
     batch: int = Field(500, ge=1, le=10_000, description="Most rows in one transaction.")
     interval: float = Field(0.02, ge=0, le=1, description="Least seconds between two transactions.")
-    wait: Seconds = Field(5, description="Most seconds an answer waits for its row.")
+    wait: Seconds = Field(5, description="Most seconds an answer waits for its row to be in the database.")
+    spool_max_bytes: int = Field(
+        2**30, ge=1024, description="Most bytes of rows that wait on the disk; more calls are refused with 503."
+    )
+
+
+class RetentionSettings(_Group):
+    days: _Days | None = Field(None, description="Days that calls stay in the history; unset: for ever.")
+    text_days: _Days | None = Field(None, description="Days that texts stay, if not as long as figures.")
+    keep_texts: bool = Field(True, description="Whether texts are kept at all; if not, figures alone are.")
 
 
 class ServerSettings(_Group):

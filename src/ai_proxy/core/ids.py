@@ -24,3 +24,9 @@ def uuid7() -> str:
     value = (_last_ms << 80) | (0x7 << 76) | (sequence >> 20 << 64) | (0b10 << 62) | ((sequence & 0xFFFFF) << 42) | tail
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def first_of(instant: int) -> str:
+    """The lowest identifier of the millisecond of this time, which is in microseconds since the epoch."""
+    milliseconds = f"{max(0, instant // 1000):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-000000000000"

@@ -65,7 +65,8 @@ class Metrics:
         self._limited = Counter(
             "aiproxy_rate_limited_total", "Calls that the caller's own limits refused.", ["scope"], registry=registry
         )
-        self.inflight = Gauge("aiproxy_inflight_requests", "Requests being served.", registry=registry)
+        self.inflight = 0
+        self.watch("aiproxy_inflight_requests", "Requests being served.", lambda: self.inflight)
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._call_children: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
         self._spent_children: dict[str, Counter] = {}

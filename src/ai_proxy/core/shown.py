@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
@@ -11,6 +12,7 @@ from ai_proxy.core.presets import PRESETS, UNKNOWN
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import Location, Sources, dotted
 
+_HOOK = ("alerts", "url")
 _LIMITS = {
     "connect_timeout": "connect",
     "first_byte_timeout": "first_byte",
@@ -45,7 +47,8 @@ def _fields(table: BaseModel, location: Location, sources: Sources) -> Iterator[
         if isinstance(value, BaseModel):
             yield from _fields(value, here, sources)
         else:
-            yield Shown(dotted(here), _plain(value), sources.origin(here) or "default")
+            told = _host(value) if here == _HOOK else _plain(value)
+            yield Shown(dotted(here), told, sources.origin(here) or "default")
 
 
 def _provider(provider: ResolvedProvider, settings: Settings, sources: Sources) -> Iterator[Shown]:
@@ -85,6 +88,19 @@ def _preset(provider: ResolvedProvider) -> str:
     return f"preset {provider.preset}" if provider.preset else "default"
 
 
+def _host(address: str | None) -> str | None:
+    """Of an address that is a secret: who knows the token in its path, or the password before it, may write to it."""
+    if address is None:
+        return None
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "…"
+    place = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{place}{'' if port is None else f':{port}'}/…"
+
+
 def _plain(value: object) -> Any:
     """As JSON can hold it, secrets masked."""
     match value:
@@ -99,4 +115,4 @@ def _plain(value: object) -> Any:
         case None | bool() | int() | float():
             return value
         case _:
-            return databases.masked(str(value))  # its address is the one text that may hold a password
+            return databases.masked(str(value))  # the database's address may hold a password

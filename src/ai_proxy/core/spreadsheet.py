@@ -9,13 +9,17 @@ from typing import Any
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
+def rows_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The lines of the rows alone."""
+    text = io.StringIO()
+    csv.writer(text).writerows([_cell(row[column]) for column in columns] for row in rows)
+    return text.getvalue()
+
+
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A line with the names of the columns, and one for each row. None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
-    return text.getvalue()
+    heading = rows_of(columns, [{column: column for column in columns}])
+    return heading + rows_of(columns, rows)
 
 
 def _cell(value: object) -> object:

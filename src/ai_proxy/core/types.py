@@ -12,6 +12,8 @@ Period = Literal["day", "week", "month", "total"]
 
 # The user that owns what nobody else does: the first key, the operator's own, all that the command line makes.
 OPERATOR_ID = "00000000-0000-7000-8000-000000000000"
+# The key of calls by the environment's key while it is not known which one it is: it is not in the database then.
+PROVISIONAL_KEY_ID = "00000000-0000-7000-8000-000000000001"
 SERVICE = "service"  # the subject of limits and budgets that hold for all calls together
 
 
@@ -46,7 +48,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Whose key is calling, and what it may do.
 
     `models` are patterns of names, None for all. `expires_at` is in microseconds since the epoch. `limits` and
-    `budgets` are those of the key, its user, its project and the service.
+    `budgets` are those of the key, its user, its project and the service. `keep_texts` is the project's wish.
     """
 
     key_id: str
@@ -59,12 +61,21 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    keep_texts: bool = True
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """All whose limits and budgets this caller's calls count against."""
         project = () if self.project_id is None else (f"project:{self.project_id}",)
         return (f"key:{self.key_id}", f"user:{self.user_id}", *project, SERVICE)
+
+
+class SeenKey(msgspec.Struct, frozen=True):
+    """Whose key had this digest when the database last said so, which is `at` in seconds since the epoch."""
+
+    digest: str
+    principal: Principal
+    at: int
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +174,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     nano-dollars, None when nobody knows the price; `price` is what it was reckoned by, as JSON.
     `asked_model` is the name that the caller used, `model` that of who answered. One that was read
     from the history has no `principal`. `limits_told` are the headers that tell the caller what is left of its limits.
+    `first_token_ms` is the time until a stream's first content. Without `keep_texts` only figures are stored.
     """
 
     id: str
@@ -198,3 +210,5 @@ class Exchange(msgspec.Struct, kw_only=True):
     asked_model: str = ""
     principal: Principal | None = None
     limits_told: Mapping[str, str] = {}
+    first_token_ms: float | None = None
+    keep_texts: bool = True

@@ -10,8 +10,8 @@ import msgspec
 
 from ai_proxy.dialects import pivot
 from ai_proxy.dialects.chat import ProviderFault
-from ai_proxy.dialects.messages_answers import as_object, text_of
 from ai_proxy.dialects.messages_readers import FINISH, fault_of
+from ai_proxy.dialects.shapes import as_object, text_of
 
 _MAX_COUNT = 2**53  # of tokens: beyond it is no count
 

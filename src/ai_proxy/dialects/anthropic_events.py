@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from ai_proxy.dialects import pivot
 from ai_proxy.dialects.anthropic_answers import encoded, finish, usage
-from ai_proxy.dialects.messages_answers import as_object, text_of
 from ai_proxy.dialects.messages_readers import fault_of
+from ai_proxy.dialects.shapes import as_object, text_of
 
 _TEXTS = {"text_delta": ("text", "content"), "thinking_delta": ("thinking", "reasoning_content")}
 

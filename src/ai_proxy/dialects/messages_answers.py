@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ai_proxy.dialects.chat import ProviderFault
+from ai_proxy.dialects.shapes import as_list, as_object, text_of
 
 _MAX_COUNT = 2**53  # of tokens: beyond it is no count
 
@@ -147,19 +148,3 @@ def first_choice(answer: dict[str, Any]) -> dict[str, Any]:
 def reasoning_of(message: dict[str, Any]) -> str:
     """DeepSeek and vLLM say `reasoning_content`, OpenRouter and newer vLLM `reasoning`."""
     return text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
-
-
-def text_of(value: object) -> str:
-    """A text, or that of a list of parts: https://docs.mistral.ai/capabilities/reasoning/"""
-    if isinstance(value, list):
-        texts = (as_object(part).get("text") for part in value)
-        return "".join(text for text in texts if isinstance(text, str))
-    return value if isinstance(value, str) else ""
-
-
-def as_object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

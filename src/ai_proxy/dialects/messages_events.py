@@ -8,20 +8,18 @@ from typing import Any
 import msgspec
 
 from ai_proxy.dialects.messages_answers import (
-    as_list,
-    as_object,
     first_choice,
     opening,
     reasoning_of,
     stopped,
     text_block,
-    text_of,
     thinking_block,
     tool_block,
     tool_id,
     usage,
     wants_thinking,
 )
+from ai_proxy.dialects.shapes import as_list, as_object, text_of
 
 _DELTAS = {
     "text": ("text_delta", "text"),

@@ -12,7 +12,7 @@ import msgspec
 from ai_proxy.core.types import Usage
 from ai_proxy.dialects import usage as counts
 from ai_proxy.dialects.chat import ABSENT, NULL, Chunk, Completion, ProviderFault
-from ai_proxy.dialects.messages_answers import as_list, as_object, text_of
+from ai_proxy.dialects.shapes import as_list, as_object, text_of
 
 FINISH = {  # stop reasons in chat's terms
     "end_turn": "stop",
@@ -88,45 +88,53 @@ def fault_of(error: object) -> ProviderFault:
 def fold(events: Sequence[bytes]) -> bytes:
     """A stream's events as the message that they make up, as far as it came."""
     message: dict[str, Any] = {"type": "message", "role": "assistant", "content": []}
-    blocks: dict[Any, dict[str, Any]] = {}
+    blocks: dict[int, _Growing] = {}
     for data in events:
         event = as_object(_decoded(data))
         match event.get("type"):
             case "message_start":
                 message |= as_object(event.get("message"))
             case "content_block_start" if isinstance(event.get("index"), int):
-                blocks[event["index"]] = dict(as_object(event.get("content_block")))
+                blocks[event["index"]] = _Growing(as_object(event.get("content_block")))
             case "content_block_delta" if isinstance(event.get("index"), int):
-                _grow(blocks.setdefault(event["index"], {}), as_object(event.get("delta")))
+                blocks.setdefault(event["index"], _Growing({})).grow(as_object(event.get("delta")))
             case "message_delta":
                 message |= as_object(event.get("delta"))
                 message["usage"] = as_object(message.get("usage")) | as_object(event.get("usage"))
-    message["content"] = [_whole(block) for block in blocks.values()]
+    message["content"] = [block.whole() for block in blocks.values()]
     return msgspec.json.encode(message)
 
 
-def _grow(block: dict[str, Any], delta: dict[str, Any]) -> None:
-    if "partial_json" in delta:
-        block[_PIECES] = text_of(block.get(_PIECES)) + text_of(delta["partial_json"])
-    if "signature" in delta:
-        block["signature"] = delta["signature"]
-    if "citation" in delta:
-        block["citations"] = [*as_list(block.get("citations")), delta["citation"]]
-    for name in ("text", "thinking"):
-        if name in delta:
-            block[name] = text_of(block.get(name)) + text_of(delta[name])
+class _Growing:
+    """A block that grows: joined in the end, since joining it with each piece would take a time that grows as well."""
+
+    def __init__(self, begun: dict[str, Any]) -> None:
+        self._begun = begun
+        self._signature: dict[str, Any] = {}
+        self._citations: list[Any] = []
+        self._pieces: dict[str, list[str]] = {}
+
+    def grow(self, delta: dict[str, Any]) -> None:
+        if "signature" in delta:
+            self._signature = {"signature": delta["signature"]}
+        if "citation" in delta:
+            self._citations.append(delta["citation"])
+        for name in ("text", "thinking", "partial_json"):
+            if name in delta:
+                self._pieces.setdefault(name, []).append(text_of(delta[name]))
+
+    def whole(self) -> dict[str, Any]:
+        """The input of a tool call that broke off stays the text that it is."""
+        block = self._begun | self._signature
+        if self._citations:
+            block["citations"] = as_list(block.get("citations")) + self._citations
+        texts = {name: "".join(pieces) for name, pieces in self._pieces.items()}
+        if arguments := texts.pop("partial_json", ""):
+            decoded = _decoded(arguments)
+            block["input"] = arguments if decoded is None else decoded
+        return block | {name: text_of(block.get(name)) + text for name, text in texts.items()}
 
 
-def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    """The input of a tool call that broke off stays the text that it is."""
-    pieces = text_of(block.pop(_PIECES, ""))
-    if pieces:
-        decoded = _decoded(pieces)
-        block["input"] = pieces if decoded is None else decoded
-    return block
-
-
-_PIECES = ""  # a name that no field has, for the input of a tool call while it comes
 _SPENT = ("spend_limit_reached", "billing_unavailable")
 _OUT_OF_MEANS = re.compile(
     r"Your credit balance is too low to access\b|You have reached your specified (?:\w+ )?API usage limits\b"

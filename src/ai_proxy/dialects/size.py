@@ -39,9 +39,8 @@ def _size(values: list[Any]) -> int:
         left -= 1
         kind = type(value)
         if kind is dict:
-            plain = value.get("type") == "text"
             for name, part in value.items():
-                if name in _UNREAD or (name == "data" and not plain):
+                if name in _UNREAD or (name == "data" and value.get("type") != "text"):
                     continue
                 if type(part) is str:
                     size += _length(part) if part[:1] == "d" else len(part)

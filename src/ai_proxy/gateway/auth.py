@@ -5,13 +5,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import DatabaseUnavailable, Unauthenticated
-from ai_proxy.core.types import Principal
+from ai_proxy.core.types import PROVISIONAL_KEY_ID, Principal
+from ai_proxy.gateway.seen_keys import SeenKeys
 
 V = TypeVar("V")
 
@@ -23,11 +24,15 @@ Find = Callable[[str], Awaitable[Principal | None]]
 _MAX_LENGTH = 512  # of a key; longer ones are nobody's
 
 
-class KeyRing:
-    """Known keys are remembered for `ttl` seconds, which is how long a revoked one may still work.
+class Memory(NamedTuple):
+    """How many keys are remembered, and for how many seconds, which is how long a revoked one may still work."""
 
-    While the database is away, keys that were good go on working until they expire.
-    """
+    ttl: float = 5.0
+    size: int = 10_000
+
+
+class KeyRing:
+    """While the database is away, keys that were good go on working until they expire."""
 
     def __init__(
         self,
@@ -35,19 +40,21 @@ class KeyRing:
         *,
         secret: bytes,
         given: str | None = None,
-        ttl: float = 5.0,
-        size: int = 10_000,
+        memory: Memory = Memory(),  # noqa: B008 - cannot be changed
+        seen: SeenKeys | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`given` is the operator's own key, which may look like a generated one and be none.
 
+        It works before anybody has reached the database, and so do keys that were `seen` by an earlier process.
         `clock` tells the time of day in seconds since the epoch, which is what keys expire by.
         """
         self._find = find
         self._secret = secret
         self._given = None if given is None else apikeys.digest(given, secret)
-        self._ttl = ttl
-        self._size = size
+        self._provisional = None if given is None else Principal(key_id=PROVISIONAL_KEY_ID, name="AI_PROXY_API_KEY")
+        self._ttl, self._size = memory
+        self._seen = SeenKeys(most=memory.size) if seen is None else seen
         self._clock = clock
         self._known: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
@@ -77,7 +84,13 @@ class KeyRing:
         self._known.clear()
         self._unknown.clear()
         self._asking.clear()
+        self._seen.clear()
         self._cleared += 1
+
+    def settle(self) -> None:
+        """The database was reached: it knows the operator's own key, too."""
+        self._provisional = None
+        self._known.clear()
 
     def _valid(self, principal: Principal) -> Principal:
         if principal.expires_at is not None and principal.expires_at <= self._clock() * 1_000_000:
@@ -89,13 +102,17 @@ class KeyRing:
         if self._unknown.get(digest, 0.0) > time.monotonic():
             raise _refusal()
         cleared = self._cleared
+        provisional = self._provisional if digest == self._given else None
         try:
             principal = await self._find_once(digest)
         except DatabaseUnavailable:
-            if known is None or self._cleared != cleared:
+            principal = known or self._seen.find(digest) or provisional
+            if principal is None or self._cleared != cleared:
                 raise
-            log.warning("keys: the database is away, a known key goes on working", key_id=known.key_id)
-            principal = known
+            log.warning("keys: the database is away, a known key goes on working", key_id=principal.key_id)
+        else:
+            if self._cleared == cleared:
+                self._seen.note(digest, principal)
         if self._cleared == cleared:
             self._remember(digest, principal)
         if principal is None:

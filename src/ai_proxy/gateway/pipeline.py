@@ -19,6 +19,7 @@ from ai_proxy.gateway.discovery import Discovery, listing
 from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.record import Keep, Record
 from ai_proxy.gateway.recorder import Recorder
+from ai_proxy.gateway.redaction import Redact
 from ai_proxy.gateway.routing import Router
 from ai_proxy.gateway.targets import Target
 
@@ -47,13 +48,15 @@ class Gateway:
         self.reuses = self._cache.on or cache.coalesce  # whether any call may get the answer to another
         self._watch(metrics)
         self._attempts = Attempts()
+        self._redact: Redact | None = None
         self._router: Router
         self._discovery: Discovery
 
-    def use(self, router: Router, discovery: Discovery) -> None:
-        """Where calls go from now on. Those that are running go on as they began."""
+    def use(self, router: Router, discovery: Discovery, redact: Redact | None = None) -> None:
+        """Where calls go from now on, and what is stored of them. Those that are running go on as they began."""
         self._router = router
         self._discovery = discovery
+        self._redact = redact
         self._cache.clear()
 
     def models(self, principal: Principal | None = None) -> dict[str, str]:
@@ -62,10 +65,10 @@ class Gateway:
 
     async def complete(self, exchange: Exchange, call: Call, keep: Keep | None = None) -> Completion:
         """The whole answer; `exchange` is filled in. What is to be kept is committed with it. Raises `GatewayError`."""
-        async with Record(exchange, call, self._recorder, self._limiter, self._metrics, keep) as record:
-            await self._await_lists(call)
+        async with self._record(exchange, call, keep) as record:
             await self._prepared(record)
             if exchange.reuse is None:
+                await self._reserve(record)
                 target, completion = await self._ask(record, exchange.attempts)
             else:
                 target, completion = await self._ask_or_reuse(record, exchange.reuse)
@@ -78,30 +81,31 @@ class Gateway:
 
         Raises `GatewayError`, before the first chunk or later. Must be closed when it is left early.
         """
-        async with Record(exchange, call, self._recorder, self._limiter, self._metrics) as record:
-            await self._await_lists(call)
+        async with self._record(exchange, call) as record:
             await self._prepared(record)
-            reuse = exchange.reuse
-            chunks = self._open(record) if reuse is None else self._open_or_reuse(record, reuse)
+            if exchange.reuse is None:
+                await self._reserve(record)
+                chunks = self._open(record)
+            else:
+                chunks = self._open_or_reuse(record, exchange.reuse)
             async with aclosing(chunks):
                 async for chunk in chunks:
                     record.take(chunk)
                     yield chunk
 
-    async def _await_lists(self, call: Call) -> None:
-        """Soon after a start: wait for providers' lists if it depends on them where the call goes."""
-        while not self._discovery.is_settled and not self._router.is_certain(call.model):
-            await self._discovery.settled()
+    def _record(self, exchange: Exchange, call: Call, keep: Keep | None = None) -> Record:
+        record = Record(exchange, call, self._recorder, self._limiter, self._metrics, keep)
+        record.redact = self._redact
+        return record
 
     async def _ask(self, record: Record, attempts: list[Attempt]) -> tuple[Target, Completion]:
         exchange, call = record.exchange, record.call
-        route = record.find(call.model)
 
-        async def ask(target: Target, limits: Bounds) -> Completion:
-            return await translation.complete(call, target, limits, exchange)
+        def ask(target: Target, limits: Bounds) -> Awaitable[Completion]:
+            return translation.complete(call, target, limits, exchange)
 
         began = time.perf_counter()
-        answered = await self._attempts.complete(route, ask, attempts)
+        answered = await self._attempts.complete(record.route, ask, attempts)
         exchange.waited_ms = (time.perf_counter() - began) * 1000
         return answered
 
@@ -112,6 +116,7 @@ class Gateway:
         if entry is not None:
             exchange.cached = True
             return entry.target, cast("Completion", entry.parts[0])
+        await self._reserve(record)
 
         async def ask(attempts: list[Attempt]) -> tuple[Target, Completion]:
             target, completion = await self._ask(record, attempts)
@@ -128,7 +133,6 @@ class Gateway:
 
     def _open(self, record: Record) -> AsyncGenerator[Chunk, None]:
         exchange, call = record.exchange, record.call
-        route = record.find(call.model)
 
         def open_stream(target: Target, limits: Bounds) -> AsyncGenerator[Chunk, None]:
             return translation.stream(call, target, limits, exchange)
@@ -139,9 +143,10 @@ class Gateway:
             now = time.perf_counter()
             exchange.waited_ms = (now - began) * 1000
             record.answered_by(target)
+            exchange.first_token_ms = (now - exchange.started) * 1000
             self._metrics.first_token(exchange.provider, now - exchange.started)
 
-        return self._attempts.stream(route, open_stream, exchange.attempts, answered_by)
+        return self._attempts.stream(record.route, open_stream, exchange.attempts, answered_by)
 
     async def _open_or_reuse(self, record: Record, reuse: Reuse) -> AsyncGenerator[Chunk, None]:
         key = self._cache.key(record.exchange.key_id, record.call)
@@ -152,6 +157,7 @@ class Gateway:
             for chunk in entry.parts:
                 yield cast("Chunk", chunk)
             return
+        await self._reserve(record)
         parts: list[Chunk] = []
         async with aclosing(self._open(record)) as chunks:
             async for chunk in chunks:
@@ -161,19 +167,22 @@ class Gateway:
             self._cache.put(key, record.target, parts)
 
     async def _prepared(self, record: Record) -> None:
-        """Make the call what is asked: with all of its conversation, and what it may cost at most is reserved.
+        """Make the call what is asked, with all of its conversation; and find where it goes."""
+        exchange, call = record.exchange, record.call
+        while not self._discovery.is_settled and not self._router.is_certain(call.model):
+            await self._discovery.settled()  # soon after a start: providers' lists may say where it goes
+        find = self._router.route
+        check_models(exchange.principal, call.body, find)
+        if exchange.conversation_id is not None:
+            record.call = call.after(await self._earlier(exchange.key_id, exchange.conversation_id))
+        record.route = find(call.model)
 
-        It goes where this was reckoned for, even if other settings are read while it waits.
+    async def _reserve(self, record: Record) -> None:
+        """Hold what the call may cost at most; an answer from memory costs nothing.
+
+        The call goes where this was reckoned for, even if other settings are read while it waits.
         """
-        find = record.find = self._router.route
-        check_models(record.exchange.principal, record.call.body, find)
-        call = await self._with_earlier(record.exchange, record.call)
-        record.call = await self._limiter.reserve(record.admission, call, find)
-
-    async def _with_earlier(self, exchange: Exchange, call: Call) -> Call:
-        if exchange.conversation_id is None:
-            return call
-        return call.after(await self._earlier(exchange.key_id, exchange.conversation_id))
+        record.call = await self._limiter.reserve(record.admission, record.call, record.route)
 
     def _watch(self, metrics: Metrics) -> None:
         cache, coalescer = self._cache, self._coalescer

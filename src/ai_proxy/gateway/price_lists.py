@@ -1,12 +1,13 @@
 """The lists of `genai-prices`: which of them is a provider's, and what they say of a model.
 
-Loading them takes a third of a second: `load` does it, at start. A look-up takes a third of a millisecond.
+All of them take 5 MB, so that only those of the providers in use are kept. To read them takes 50 ms: `load` does it, at
+start and at a reload. A look-up takes a third of a millisecond.
 """
 
-from collections.abc import Mapping
+import runpy
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _LISTS = {  # by our presets, where the names differ
 }
 _MOST_CHARACTERS = 300  # of a model's name: callers choose it, and the lists are searched by patterns
 
+_kept: dict[str, Mapping[str, "Provider"]] = {}  # by our presets: lists by their own names
+
 
 class Found(NamedTuple):
     """Nano-dollars: by kind of token, for a million; per request; and what holds above so many tokens read."""
@@ -29,37 +32,54 @@ class Found(NamedTuple):
     tiers: tuple[tuple[int, dict[str, int]], ...]
 
 
-def load() -> None:
-    """Have the lists in memory."""
-    _providers()
+def load(presets: Collection[str]) -> None:
+    """Have the lists of these in memory, and of all that were asked for before: calls to them may still run."""
+    missing = [preset for preset in presets if preset not in _kept]
+    if missing:
+        lists = _read_all()
+        _kept.update({preset: _needed(preset, lists) for preset in missing})
 
 
 def find(preset: str, model: str, now: float) -> Found | None:
     """What the list of that provider says at a time, in seconds since the epoch. None for what it does not know."""
     if not model or len(model) > _MOST_CHARACTERS:
         return None
-    provider, name = _list_of(preset, model)
+    load([preset])
+    lists = _kept[preset]
+    listed, name = _name_in_list(preset, model)
+    provider = lists.get(listed)
     if provider is None:
         return None
     # Not `calc_price`: it keeps every name that it was ever asked for.
-    known = provider.find_model(name, all_providers=list(_providers().values()))
+    known = provider.find_model(name, all_providers=list(lists.values()))
     if known is None and preset == "openrouter" and ":" in name:  # a way to the same model, such as :nitro
         known = provider.find_model(name.partition(":")[0])
-    return None if known is None else _read(known.get_prices(datetime.fromtimestamp(now, UTC)))
+    return None if known is None else _prices_of(known.get_prices(datetime.fromtimestamp(now, UTC)))
 
 
-@cache
-def _providers() -> Mapping[str, "Provider"]:
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - slow: only when a provider has list prices
+def _read_all() -> Mapping[str, "Provider"]:
+    """Run, not imported: what is imported stays."""
+    providers: list[Provider] = runpy.run_module("genai_prices.data")["providers"]
+    return {provider.id: provider for provider in providers}
 
-    return {provider.id: provider for provider in get_snapshot().providers}
+
+def _needed(preset: str, lists: Mapping[str, "Provider"]) -> Mapping[str, "Provider"]:
+    """A provider's own list and those that it falls back on; every server's list where the model says who serves it."""
+    if preset == "huggingface":
+        return {name: provider for name, provider in lists.items() if name.startswith("huggingface_")}
+    own = lists.get(_LISTS.get(preset, preset))
+    if own is None:
+        return {}
+    names = (own.id, *(own.fallback_model_providers or ()))
+    return {name: lists[name] for name in names if name in lists}
 
 
-def _list_of(preset: str, model: str) -> tuple["Provider | None", str]:
+def _name_in_list(preset: str, model: str) -> tuple[str, str]:
+    """Which list has the model, and as what."""
     if preset == "huggingface":  # https://huggingface.co/docs/inference-providers: the name ends in who serves it
         name, _, server = model.rpartition(":")
-        return _providers().get(f"huggingface_{server}"), name
-    return _providers().get(_LISTS.get(preset, preset)), model
+        return f"huggingface_{server}", name
+    return _LISTS.get(preset, preset), model
 
 
 class _Prices:
@@ -92,7 +112,7 @@ class _Prices:
         return _nano(price)
 
 
-def _read(prices: "ModelPrice") -> Found | None:
+def _prices_of(prices: "ModelPrice") -> Found | None:
     given = {name: price for name, price in prices.__dict__.items() if price is not None}
     if "input_mtok" not in given and "output_mtok" not in given:  # by the hour, by the page, …
         return None

@@ -13,6 +13,7 @@ import msgspec
 from ai_proxy.core import money
 from ai_proxy.core.catalog import Price
 from ai_proxy.core.presets import PRESETS
+from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.types import Usage
 from ai_proxy.gateway import price_lists
 
@@ -61,9 +62,7 @@ FREE = Rates(source="free", input=0, output=0, cache_read=0, cache_write=0, inpu
 
 
 def cost(rates: Rates, usage: Usage) -> int:
-    """What a call costs. What its provider itself says wins."""
-    if usage.cost is not None:
-        return usage.cost
+    """What a call costs by these rates, whatever its provider says of it."""
     tariff = rates.tariff(usage.input_tokens)
     special = usage.cache_read_tokens + usage.cache_write_tokens + usage.input_audio_tokens
     total = (
@@ -155,9 +154,10 @@ class Prices:
         return PriceTag(lambda now: list_rates(preset or provider, model, now), self._clock)
 
 
-def rates_of(provider: str, preset: str, model: str) -> Rates | None:
-    """The list's rates as of now. `preset` is "" for a provider that is known by its name alone."""
-    return list_rates(preset or provider, model, time.time())
+def load_lists(providers: Mapping[str, ResolvedProvider]) -> None:
+    """Have in memory what the lists say of these providers, by their names. Takes 50 ms when one of them is new."""
+    presets = {provider.preset or name for name, provider in providers.items()}
+    price_lists.load([preset for preset in presets if not _is_local(preset)])
 
 
 def list_rates(preset: str, model: str, now: float) -> Rates | None:
@@ -177,6 +177,10 @@ def _costs_nothing(preset: str, model: str) -> bool:
             return model.endswith(":free")
         case "openai":  # https://platform.openai.com/docs/guides/moderation
             return model.startswith("omni-moderation-")
+    return _is_local(preset)
+
+
+def _is_local(preset: str) -> bool:
     return preset in PRESETS and PRESETS[preset].local
 
 

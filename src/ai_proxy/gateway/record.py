@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -15,18 +15,19 @@ from ai_proxy.core.types import Exchange, KeptAnswer
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.dialects.wires import WIRES
-from ai_proxy.gateway.access import Lookup
 from ai_proxy.gateway.counting import Count
 from ai_proxy.gateway.limits import Admission, Limiter
 from ai_proxy.gateway.pricing import reckoned
 from ai_proxy.gateway.recorder import Recorder
-from ai_proxy.gateway.targets import Target
+from ai_proxy.gateway.redaction import Redact, size_of
+from ai_proxy.gateway.targets import Route, Target
 
 # What is to be kept of a complete answer, for the same request to come.
 Keep = Callable[[Exchange, Completion], KeptAnswer]
 
 
 _MANY = 5000  # events: folding more of them, which takes 10 ms and longer, would hold up all other calls
+_LONG = 20_000  # characters: looking through more of them takes as long
 _FOLDER = ThreadPoolExecutor(1, "fold")  # of our own: a thread of the common ones may be busy for minutes
 
 
@@ -50,8 +51,10 @@ class Record:
         self._metrics = metrics
         self._keep = keep
         self._completion: Completion | None = None
+        self.redact: Redact | None = None
+        self._redacted: Exchange | None = None
         self.target: Target | None = None
-        self.find: Lookup  # where models are looked for
+        self.route: Route  # where the call goes
         self._keeps_bodies = exchange.request is not None
         self._texts: list[str] = []
         self._events: list[bytes] = []
@@ -99,7 +102,13 @@ class Record:
         cancelled = False
         try:
             if not isinstance(error, LimitExceeded):
-                cancelled = await self._complete(error)
+                self._settle(error)
+                if self._events:
+                    cancelled = await self._fold_events()
+                if error is None:
+                    self._name()
+                if self.redact is not None:
+                    cancelled |= await self._take_out(self.redact)
         finally:  # whatever fails here: a place in the queue was reserved for this record, and maybe money
             released = self._leave(error)
             await self._limiter.settle(self.admission, exchange)
@@ -108,24 +117,29 @@ class Record:
         if released is not None and exchange.status != "cancelled":  # nobody waits for a cancelled one
             await released.wait()
 
-    async def _complete(self, error: BaseException | None) -> bool:
-        """Fill in how it ended. Returns whether somebody cancelled us meanwhile."""
-        cancelled = False
-        self._settle(error)
+    async def _fold_events(self) -> bool:
+        """Returns whether somebody cancelled us meanwhile."""
         if len(self._events) > _MANY:
-            cancelled = await _unhurried(asyncio.get_running_loop().run_in_executor(_FOLDER, self._fold))
-        else:
-            self._fold()
-        if error is None:
-            self._name()
-        return cancelled
+            return await _unhurried(asyncio.get_running_loop().run_in_executor(_FOLDER, self._fold))
+        self._fold()
+        return False
 
     def _leave(self, error: BaseException | None) -> asyncio.Event | None:
         """Queue the record. There is none of a call that a limit refused."""
         if isinstance(error, LimitExceeded):
             self._recorder.withdraw()
             return None
-        return self._recorder.add(self.exchange)
+        return self._recorder.add(self.exchange if self.redact is None else self._redacted or _figures(self.exchange))
+
+    async def _take_out(self, redact: Redact) -> bool:
+        """Make what is stored. Returns whether somebody cancelled us meanwhile."""
+        if size_of(self.exchange) <= _LONG:
+            self._redacted = redact(self.exchange)
+            return False
+        work = asyncio.get_running_loop().run_in_executor(_FOLDER, redact, self.exchange)
+        cancelled = await _unhurried(work)
+        self._redacted = work.result()
+        return cancelled
 
     def _settle(self, error: BaseException | None) -> None:
         exchange = self.exchange
@@ -139,8 +153,6 @@ class Record:
 
     def _fold(self) -> None:
         """A stream's events as the answer that they make up."""
-        if not self._events:
-            return
         try:
             self.exchange.response = WIRES[self.call.dialect].fold(self._events)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # broken where no reader looked
@@ -161,7 +173,12 @@ class Record:
         return reckoned(self.target.rates, self.exchange.usage)
 
 
-async def _unhurried(work: asyncio.Future[None]) -> bool:
+def _figures(exchange: Exchange) -> Exchange:
+    """Of a call whose texts could not be looked through."""
+    return msgspec.structs.replace(exchange, keep_texts=False)
+
+
+async def _unhurried(work: asyncio.Future[Any]) -> bool:
     """Wait until it is done, whoever cancels us meanwhile. Returns whether somebody did."""
     cancelled = False
     while not work.done():

@@ -1,63 +1,92 @@
 """The history's writer: a group commit. Everything that waits goes into one transaction, and answers wait for theirs.
 
-Loss is impossible while the process lives: a call is admitted only if there is room to hold its record, so that no
-finished call can find the queue full. When the database is away, answers wait for a bounded time and then go out, and
-their records stay queued.
+When the database does not take rows, they go to the spool before their answers go out, and into the database when it
+is back: exactly once, by their ids. A call is admitted only if there is room to hold its record, so that no finished
+call can find none.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Self
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Literal, Self
 
 import structlog
 
 from ai_proxy.core.exceptions import DatabaseUnavailable, HistoryFull
 from ai_proxy.core.groups import RecorderSettings
 from ai_proxy.core.types import Exchange
+from ai_proxy.gateway.replay import Batch, Replay
+from ai_proxy.gateway.writer import Spool, Write, Writer
 
 log = structlog.get_logger()
 
-# Writes the rows in one transaction; a row that is already there is not an error. Raises `DatabaseUnavailable` if
-# another try makes sense.
-Write = Callable[[Sequence[Exchange]], Awaitable[None]]
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _CANCEL_TIME = 1.0  # seconds that the last write gets to break off
 
 
-class _Batch:
-    """Rows that go into one transaction. `released` is set when their answers need not wait any longer.
+class Recorder:
+    """Use as an async context manager: at its end, what is queued is written, for at most `closing_time` seconds.
 
-    That is when it is committed, when its rows turn out to be such as can never be stored, or after `wait` seconds.
+    The database is not written to before `open` is called. `held` are the calls that were admitted and are on no disk
+    yet, `held_characters` the texts of those that have ended.
     """
 
-    def __init__(self, wait: float) -> None:
-        self.rows: list[Exchange] = []
-        self.released = asyncio.Event()
-        self.timer = asyncio.get_running_loop().call_later(wait, self.released.set)
-
-
-class Recorder:
-    """Use as an async context manager: at its end, what is queued is written, for at most `closing_time` seconds."""
-
-    def __init__(self, write: Write, settings: RecorderSettings, *, closing_time: float = 5.0) -> None:
-        self._write = write
+    def __init__(self, write: Write, spool: Spool, settings: RecorderSettings, *, closing_time: float = 5.0) -> None:
+        self._spool = spool
         self._settings = settings
         self._closing_time = closing_time
-        self._batches: deque[_Batch] = deque()
+        self._writer = Writer(write, spool)
+        self._replay = Replay(self._writer, spool, self._done, interval=settings.interval)
+        self._batches: deque[Batch] = deque()
+        self._current: Batch | None = None
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._task: asyncio.Task[None] | None = None
-        self.held = 0  # calls admitted and not yet in the history
-        self.held_characters = 0  # text of those that have ended
-        self.lost = 0
-        self.failing = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writing: list[asyncio.Task[None]] = []
+        self._unwritten = 0
+        self.held = 0
+        self.held_characters = 0
+
+    @property
+    def failing(self) -> bool:
+        """Whether the database takes no rows."""
+        return self._writer.failing
+
+    @property
+    def spooled(self) -> int:
+        """Rows that wait in the spool."""
+        return self._spool.records
+
+    @property
+    def lost(self) -> int:
+        """Rows that will not get into the history by themselves."""
+        return self._writer.lost + self._unwritten
+
+    @property
+    def state(self) -> Literal["ok", "spooling", "failing"]:
+        """Where rows go: into the database, to the spool, or nowhere."""
+        if self._replay.stranded or self._has_no_room:
+            return "failing"
+        return "spooling" if self._writer.away else "ok"
+
+    @property
+    def _has_no_room(self) -> bool:
+        return self._spool.disk_is_full or (self._writer.away and self._spool.is_full)
+
+    async def recover(self) -> None:
+        """Before it is open: write what processes have left that are no more. Raises `DatabaseUnavailable`."""
+        await self._replay.recover()
+
+    def open(self) -> None:
+        """From now on the database may be written to."""
+        self._writer.open()
+        self._replay.wake()
 
     def admit(self) -> None:
         """Reserve the place for one record. Raises `HistoryFull`. Must be followed by one `add` or `withdraw`."""
-        if self.held >= self._settings.capacity or self.held_characters >= self._settings.max_characters:
+        settings = self._settings
+        if self.held >= settings.capacity or self.held_characters >= settings.max_characters or self._has_no_room:
             message = "The history cannot be written at the moment, so no more calls are taken: try again later."
             raise HistoryFull(message)
         self.held += 1
@@ -68,36 +97,51 @@ class Recorder:
         self._free(1)
 
     def add(self, exchange: Exchange) -> asyncio.Event:
-        """Queue a record. The event is set when its answer need not wait any longer.
+        """Queue a record. The event is set when its answer need not wait any longer, because it is on a disk.
 
-        Then it is in the history, or has not got there in time and stays queued, or can never be stored (see `lost`).
+        Or because no disk takes it in time; then it stays queued.
         """
         batch = self._batches[-1] if self._batches else None
         if batch is None or batch.released.is_set() or len(batch.rows) >= self._settings.batch:
-            batch = _Batch(self._settings.wait)
+            batch = Batch(self._settings.wait)
             self._batches.append(batch)
         batch.rows.append(exchange)
-        self.held_characters += _size(exchange)
+        size = _size(exchange)
+        batch.characters += size
+        self.held_characters += size
         self._arrived.set()
         return batch.released
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="recorder")
+        self._tasks = [
+            asyncio.create_task(self._run(), name="recorder"),
+            asyncio.create_task(self._replay.run(), name="replay"),
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Wait for the calls that are still ending and for their records; count those that could not be written."""
-        try:
+        """Wait for the calls that are still ending and for their records; count those that are on no disk then."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._closing_time):
                 await self._idle.wait()
-        except TimeoutError:
-            self.lost += self.held
+        await _cancelled(self._tasks)
+        if self.held:
+            await self._spool_the_rest()
+        if self.held:
+            self._unwritten = self.held
             log.error("history: records lost at shutdown", records=self.held)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=_CANCEL_TIME)
-            if not self._task.done():
-                log.error("history: the last write does not break off, and is left alone", seconds=_CANCEL_TIME)
+        if not await _cancelled(self._writing):
+            log.error("history: the last write does not break off, and is left alone", seconds=_CANCEL_TIME)
+
+    async def _spool_the_rest(self) -> None:
+        """What the database did not take in time."""
+        current = [] if self._current is None else [self._current]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._closing_time):
+                for batch in (*self._replay.stranded, *current, *self._batches):
+                    batch.places = len(batch.rows)
+                    if await self._spool.append(tuple(batch.rows)):
+                        self._done(batch)
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -106,55 +150,63 @@ class Recorder:
             self._arrived.clear()
             while self._batches:
                 began = clock()
-                batch = self._batches.popleft()  # what comes from now on waits for the next transaction
-                await self._store(batch.rows)
-                self._done(batch)
+                batch = self._current = self._batches.popleft()  # what comes from now on waits for the next transaction
+                batch.places = len(batch.rows)
+                if await self._is_committed(batch):
+                    self._done(batch)
+                else:
+                    await self._put_aside(batch)
+                self._current = None
                 await asyncio.sleep(max(0.0, began + self._settings.interval - clock()))
 
-    async def _store(self, rows: Sequence[Exchange]) -> None:
-        """Write rows in one transaction, however long the database is away."""
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                await self._write(rows)
-            except DatabaseUnavailable as error:
-                self._note_failing(error.reason)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            except Exception:  # noqa: BLE001 - the background writer must outlive a row that can never be stored
-                await self._store_singly(rows)
-                return
-            else:
-                self._note_failing(None)
-                return
+    async def _is_committed(self, batch: Batch) -> bool:
+        """Try to write it until it is overdue. A write that takes longer goes on, and all others wait for it."""
+        if self._writer.away:
+            return False
+        task = asyncio.create_task(self._writer.commit(batch.rows))
+        self._writing = [task]
+        await asyncio.wait(self._writing, timeout=max(0.0, batch.overdue - asyncio.get_running_loop().time()))
+        if not task.done():
+            task.add_done_callback(_heard)
+            self._writer.note("a transaction takes longer than answers may wait")
+            return False
+        try:
+            task.result()
+        except DatabaseUnavailable as error:
+            self._writer.note(error.reason)
+            return False
+        return True
 
-    async def _store_singly(self, rows: Sequence[Exchange]) -> None:
-        """One row of these can't be stored, whatever we do: find it, so that it takes no other with it."""
-        if len(rows) == 1:
-            self.lost += 1
-            log.exception("history: a record could not be stored", exchange_id=rows[0].id)
-            return
-        for row in rows:
-            await self._store([row])
+    async def _put_aside(self, batch: Batch) -> None:
+        if await self._spool.append(tuple(batch.rows)):
+            self._done(batch)
+            self._replay.wake()
+        else:
+            self._replay.strand(batch)
 
-    def _note_failing(self, reason: str | None) -> None:
-        failing = reason is not None
-        if failing and not self.failing:
-            log.warning("history: the database is away, records are queued", records=self.held, reason=reason)
-        elif self.failing and not failing:
-            log.info("history: the database is back", records=self.held)
-        self.failing = failing
-
-    def _done(self, batch: _Batch) -> None:
-        batch.timer.cancel()
-        batch.released.set()
-        self.held_characters -= sum(map(_size, batch.rows))
-        self._free(len(batch.rows))
+    def _done(self, batch: Batch) -> None:
+        batch.release()
+        self.held_characters -= batch.characters
+        self._free(batch.places)
 
     def _free(self, places: int) -> None:
         self.held -= places
         if not self.held:
             self._idle.set()
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> bool:
+    """Whether they have ended, soon after they were asked to."""
+    running = [task for task in tasks if not task.done()]
+    for task in running:
+        task.cancel()
+    return not running or not (await asyncio.wait(running, timeout=_CANCEL_TIME))[1]
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """What became of a write that nobody waited for: its rows are in the spool, and are written again."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _size(exchange: Exchange) -> int:

@@ -8,13 +8,12 @@ from typing import Self
 import structlog
 
 from ai_proxy.core.config import Settings
-from ai_proxy.core.presets import PRESETS
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.sources import ConfigurationError, Problem
-from ai_proxy.gateway import price_lists
 from ai_proxy.gateway.discovery import Discovery
 from ai_proxy.gateway.pipeline import Gateway
-from ai_proxy.gateway.pricing import Prices
+from ai_proxy.gateway.pricing import Prices, load_lists
+from ai_proxy.gateway.redaction import Redaction
 from ai_proxy.gateway.routing import Names, Router
 from ai_proxy.providers import build_providers
 from ai_proxy.providers.http import Http
@@ -41,14 +40,13 @@ class Routes:
     async def use(self, settings: Settings) -> None:
         """Send calls where these settings say. Raises `ConfigurationError`, and then all stays as it was."""
         stack = AsyncExitStack()
-        if any(not _is_free(provider) for provider in settings.resolved_providers().values()):
-            await asyncio.to_thread(price_lists.load)
+        await asyncio.to_thread(load_lists, settings.resolved_providers())
         router, discovery = build(settings, self._http)
         if self._discovery is not None:
             discovery.take_over(self._discovery)
         self._discovery = discovery
         await stack.enter_async_context(discovery)
-        self._gateway.use(router, discovery)
+        self._gateway.use(router, discovery, Redaction.of(settings.redaction))
         self._settings = settings
         log.info("providers: ready", providers=sorted(discovery.providers), mock=settings.uses_mock)
         old, self._stack = self._stack, stack
@@ -64,7 +62,7 @@ class Routes:
             problems = [str(problem) for problem in error.problems]
             log.error("reload: the settings are wrong, those before stay in force", problems=problems)
             return problems
-        log.info("reload: providers and models are as the settings say now; other settings need a restart")
+        log.info("reload: providers, models, prices and redaction are as the settings say; others need a restart")
         return ()
 
     def _check(self, settings: Settings) -> None:
@@ -97,10 +95,6 @@ def build(settings: Settings, http: Http) -> tuple[Router, Discovery]:
     except ValueError as error:
         raise ConfigurationError(Problem("models", str(error))) from None
     return router, discovery
-
-
-def _is_free(provider: ResolvedProvider) -> bool:
-    return provider.preset in PRESETS and PRESETS[provider.preset].local
 
 
 def _names(resolved: Mapping[str, ResolvedProvider], discovery: Discovery, settings: Settings) -> Names:

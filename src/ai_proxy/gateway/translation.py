@@ -3,7 +3,7 @@
 A provider that speaks the caller's format gets and gives the bytes as they are.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -49,16 +49,20 @@ _FORMS: dict[Dialect, _Form] = {
 }
 
 
-async def complete(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> Completion:
+def complete(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> Awaitable[Completion]:
     """The answer in the caller's format. Raises `UpstreamError`, or `BadRequest` for what cannot be translated."""
     provider = target.provider
     if call.dialect in provider.dialects:
-        return await provider.complete(call, target.model, limits)
+        return provider.complete(call, target.model, limits)
+    return _translated(call, target, limits, exchange)
+
+
+async def _translated(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> Completion:
     if call.dialect == "count_tokens":
         return _estimated(call)
     form = _form(call, target)
-    completion = await provider.complete(_as_chat(call, form), target.model, limits)
-    with _understood(provider.name):
+    completion = await target.provider.complete(_as_chat(call, form), target.model, limits)
+    with _understood(target.provider.name):
         answer = form.from_completion(
             msgspec.json.decode(completion.body),
             call.body,
@@ -73,10 +77,12 @@ def stream(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> As
     provider = target.provider
     if call.dialect in provider.dialects:
         return provider.stream(call, target.model, limits)
-    return _translated(call, target, limits, exchange)
+    return _translated_stream(call, target, limits, exchange)
 
 
-async def _translated(call: Call, target: Target, limits: Bounds, exchange: Exchange) -> AsyncGenerator[Chunk, None]:
+async def _translated_stream(
+    call: Call, target: Target, limits: Bounds, exchange: Exchange
+) -> AsyncGenerator[Chunk, None]:
     form = _form(call, target)
     events = form.from_chunks(
         call.body, identifier=exchange.id, model=target.model, created=exchange.created_at // 1_000_000

@@ -4,7 +4,6 @@ Source: https://platform.claude.com/docs/en/api/overview
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from urllib.parse import quote
 
 import msgspec
@@ -93,7 +92,7 @@ class Anthropic:
             after = f"&after_id={quote(page.last_id, safe='')}"
         return names
 
-    def _post(self, call: Call, model: str, limits: Bounds, *, stream: bool) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, *, stream: bool) -> Reply:
         if call.dialect == "chat":
             body = msgspec.json.encode(upstream_request(call.body, model=model, stream=stream))
             return self._channel.request("POST", self._urls["/messages"], self._headers, limits, body)

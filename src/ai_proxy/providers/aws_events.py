@@ -36,11 +36,6 @@ class MessageSplitter:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing of a message is left that has not come to its end."""
-        return not self._buffer
-
     def feed(self, block: bytes) -> list[Message]:
         """Raises `BrokenStream`."""
         self._buffer += block

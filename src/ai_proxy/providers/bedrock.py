@@ -125,7 +125,7 @@ class Bedrock:
         async with self._send(request, limits, await self._authorized(request, limits)) as reply:
             yield reply
 
-    def _send(self, request: Request, limits: Bounds, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
+    def _send(self, request: Request, limits: Bounds, headers: Mapping[str, str]) -> Reply:
         return self._channel.request(request.method, request.url, headers, limits, request.body or None)
 
     async def _authorized(self, request: Request, limits: Bounds) -> Mapping[str, str]:

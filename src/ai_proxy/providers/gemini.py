@@ -4,7 +4,6 @@ Source: https://ai.google.dev/api/generate-content
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -85,7 +84,7 @@ class Gemini:
                 break
         return names
 
-    def _post(self, call: Call, model: str, limits: Bounds, method: str) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, method: str) -> Reply:
         body = msgspec.json.encode(upstream_request(call.body, model=model))
         kind = _OTHER_MODELS if model.startswith(_OTHER_MODELS) else "models/"
         name = kind + quote(model.removeprefix(kind), safe="")

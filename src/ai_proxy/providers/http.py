@@ -1,14 +1,15 @@
 """The one HTTP client towards providers: pooled, bounded, with a deadline on every wait. Nothing else names aiohttp."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
 from ai_proxy.core.deadline import Deadline, Expired
@@ -22,78 +23,56 @@ _KEEP_ALIVE = 15.0
 _IDLE_CLOSE = 0.5
 # How long a finished stream may take to close its HTTP body before its connection is thrown away.
 _LINGER = 0.05
+_SHORT = 32 * 1024  # a longer body is sent as fast as the provider reads it
 
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)  # OSError: TimeoutError is one of them
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)  # all are ours
-
-# Whether the request at hand got a new connection, and how long making one may take.
-_connected: ContextVar[bool] = ContextVar("connected", default=False)
-_connect_limit: ContextVar[float] = ContextVar("connect_limit", default=5.0)
 
 
 class Http:
     """Use as an async context manager: connections are closed at its end."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession
+        self._connector: _Connector
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE),
-            timeout=_NO_TIMEOUT,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("accept", "accept-encoding", "user-agent"),
-        )
+        self._connector = _Connector(limit=0, keepalive_timeout=_KEEP_ALIVE)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._connector.close()
 
     def channel(self, provider: str, *, max_connections: int, pool_timeout: float) -> "Channel":
         """The way to one provider: at most `max_connections` calls at a time, whatever becomes of the others."""
-        return Channel(self._session, provider, asyncio.Semaphore(max_connections), pool_timeout)
+        return Channel(self._connector, provider, asyncio.Semaphore(max_connections), pool_timeout)
 
 
 class Channel:
     """Sends requests to one provider."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, provider: str, slots: asyncio.Semaphore, pool_timeout: float
-    ) -> None:
-        self._session = session
-        self._provider = provider
-        self._slots = slots
+    def __init__(self, connector: "_Connector", provider: str, slots: asyncio.Semaphore, pool_timeout: float) -> None:
+        self.provider = provider
+        self.slots = slots
+        self._connector = connector
         self._pool_timeout = pool_timeout
 
-    @asynccontextmanager
-    async def request(
+    def request(
         self, method: str, url: URL, headers: Mapping[str, str], limits: Bounds, body: bytes | None = None
-    ) -> AsyncIterator["Reply"]:
-        """Send a request; the answer's status and headers are there at once, its body is read through the `Reply`.
+    ) -> "Reply":
+        """As an async context manager: send a request. The answer's body is read, or broken off, before its end.
 
         Raises `PoolFull`, `UpstreamUnreachable`, `UpstreamTimeout` or `BadUpstreamResponse`.
         """
-        reply = Reply(self._provider, limits)  # its deadlines hold for the wait, too
-        await self._take_slot()
-        try:
-            try:
-                await reply.begin(self._send(method, url, headers, limits.connect, body))
-                yield reply
-            finally:
-                reply.close()
-        finally:
-            self._slots.release()
+        return Reply(self, partial(self._send, method, url, headers, limits.connect, body), limits)
 
-    async def _take_slot(self) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
+    async def take_slot(self) -> None:
+        if not self.slots.locked():
+            await self.slots.acquire()
             return
         try:
             async with asyncio.timeout(self._pool_timeout):
-                await self._slots.acquire()
+                await self.slots.acquire()
         except TimeoutError:
-            message = f"{self._provider}: too many calls to it are running: try again in a moment."
+            message = f"{self.provider}: too many calls to it are running: try again in a moment."
             raise PoolFull(message, retry_after=1) from None
 
     async def _send(
@@ -104,16 +83,15 @@ class Channel:
         The second try is made only if the connection was a reused one, not a byte came back, and it ended so soon
         that the provider cannot have worked on the request.
         """
-        _connected.set(False)
-        _connect_limit.set(connect)
-        send = partial(self._session.request, method, url, data=body, headers=headers, allow_redirects=False)
-        sent = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        request = _Request(method, url, headers=headers, data=body, loop=loop)
+        sent = loop.time()
         try:
-            return await send()
+            return await self._connector.exchange(request, connect)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if _connected.get() or _begun(error) or asyncio.get_running_loop().time() - sent > _IDLE_CLOSE:
+            if not request.reused or _begun(error) or loop.time() - sent > _IDLE_CLOSE:
                 raise
-        return await send()
+        return await self._connector.exchange(request, connect)
 
 
 def _begun(error: aiohttp.ClientError) -> bool:
@@ -122,30 +100,47 @@ def _begun(error: aiohttp.ClientError) -> bool:
 
 
 class Reply:
-    """A provider's answer while it comes in."""
+    """A provider's answer while it comes in. Its deadlines begin to run when it is asked for."""
 
-    response: aiohttp.ClientResponse | None = None
-
-    def __init__(self, provider: str, limits: Bounds) -> None:
-        self._provider = provider
+    def __init__(self, channel: Channel, send: Callable[[], Awaitable[Any]], limits: Bounds) -> None:
+        self._channel = channel
+        self._provider = channel.provider
+        self._send = send
         self._limits = limits
-        self._clock = asyncio.get_running_loop().time
+        self._deadline = Deadline()
+        self._clock = self._deadline.clock
         started = self._clock()
         self._first = started + limits.first_byte
         self._end = started + limits.total
         self._left = limits.max_bytes
-        self._deadline = Deadline()
-        self._content: aiohttp.StreamReader
+        self._response: aiohttp.ClientResponse
         self.has_content = False  # set it when the answer proper has begun: until then `first_byte` is the limit
 
-    async def begin(self, sending: Any) -> None:
-        self.response = await self._within(sending)
-        self.status = self.response.status
-        self._content = self.response.content
+    async def __aenter__(self) -> Self:
+        await self._channel.take_slot()
+        try:
+            self._response = await self._within(self._send())
+        except BaseException:
+            self._let_go()
+            raise
+        self.status = self._response.status
+        self._content = self._response.content
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the connection back, or cut it off when the answer is still coming in: the provider can stop."""
+        self._let_go()
+        if self._content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+    def _let_go(self) -> None:
+        self._deadline.close()
+        self._channel.slots.release()
 
     def header(self, name: str) -> str | None:
-        assert self.response is not None  # noqa: S101 - begun
-        return self.response.headers.get(name)
+        return self._response.headers.get(name)
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -188,16 +183,6 @@ class Reply:
         except (TimeoutError, aiohttp.ClientError):
             return
 
-    def close(self) -> None:
-        """Give the connection back, or cut it off when the answer is still coming in: the provider can stop."""
-        self._deadline.close()
-        if self.response is None:
-            return
-        if self._content.at_eof():
-            self.response.release()
-        else:
-            self.response.close()
-
     async def _within(self, coming: Any) -> Any:
         """Wait for something, within the limit of the phase that the answer is in, and the total."""
         phase, limit = "first_byte", self._first
@@ -221,27 +206,66 @@ _TIMEOUTS = {
 }
 
 
+class _Request(aiohttp.ClientRequest):
+    """Sends no headers that it was not given, and a short body together with them: aiohttp starts a task for any."""
+
+    reused = False  # whether it went over a kept connection
+    _short: bytes | None = None
+
+    def update_auto_headers(self, *_: object) -> None:
+        """There are none."""
+
+    def update_body_from_data(self, body: bytes | None, *args: Any) -> None:
+        if body is None or len(body) > _SHORT:
+            super().update_body_from_data(body, *args)
+        else:
+            self._short = body
+            self.headers["Content-Length"] = str(len(body))
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if self._short is None or conn.protocol is None:
+            return await super().send(conn)
+        writer = StreamWriter(conn.protocol, self.loop)
+        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        await writer.write(self._short)
+        return aiohttp.ClientResponse(
+            self.method,
+            self.url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=[],
+            loop=self.loop,
+            session=self._session,
+            stream_writer=writer,
+        )
+
+
 class _Connector(aiohttp.TCPConnector):
-    """Notes when a request got a new connection: one that could not be handed a request by mistake.
-
-    The limit for making one is set here, and not by aiohttp: its own would set a timer for kept connections too.
-    """
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
 
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        _connected.set(True)
+    async def exchange(self, request: _Request, connect: float) -> aiohttp.ClientResponse:
+        """What `ClientSession.request` comes to without redirects, cookies and all else that we do not use."""
+        limit = aiohttp.ClientTimeout(connect=connect, ceil_threshold=math.inf)  # sets no timer for a kept connection
+        connection = await self.connect(request, traces=[], timeout=limit)
         try:
-            async with asyncio.timeout(_connect_limit.get()):
-                return await super()._create_connection(*args, **kwargs)
-        except TimeoutError:
-            raise aiohttp.ConnectionTimeoutError from None
+            protocol = cast("_Protocol", connection.protocol)
+            request.reused, protocol.used = protocol.used, True
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            response = await request.send(connection)
+            return await response.start(connection)
+        except BaseException:
+            connection.close()
+            raise
 
 
 class _Protocol(ResponseHandler):
     """Tells the reader of a body when its framing breaks, which aiohttp's parser in C forgets to do."""
+
+    used = False  # whether a request was sent over it
 
     def set_exception(self, exc: BaseException, *args: Any, **kwargs: Any) -> None:
         body = self._payload
@@ -253,7 +277,7 @@ class _Protocol(ResponseHandler):
 # The HTTP client's exceptions, the more special first, and what we make of them. The words are our own: the library's
 # name hosts and addresses.
 _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], UpstreamError]], ...] = (
-    (aiohttp.ConnectionTimeoutError, lambda provider: UpstreamTimeout(provider, _TIMEOUTS["connect"], phase="connect")),
+    (TimeoutError, lambda provider: UpstreamTimeout(provider, _TIMEOUTS["connect"], phase="connect")),
     (
         aiohttp.ClientConnectorDNSError,
         lambda provider: UpstreamUnreachable(provider, "its name could not be resolved", code="upstream_dns"),

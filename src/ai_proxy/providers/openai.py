@@ -1,7 +1,6 @@
 """Any upstream that speaks the OpenAI wire formats: OpenAI, OpenRouter, Groq, vLLM, llama.cpp, Ollama, Azure."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -74,7 +73,7 @@ class OpenAI:
                 await self._answers.refuse(reply)
             return self._answers.read(read_models, await reply.read())
 
-    def _post(self, call: Call, model: str, limits: Bounds, body: bytes) -> AbstractAsyncContextManager[Reply]:
+    def _post(self, call: Call, model: str, limits: Bounds, body: bytes) -> Reply:
         headers = {**self._headers, **call.headers} if call.headers else self._headers
         return self._channel.request("POST", self._url(WIRES[call.dialect].path, model), headers, limits, body)
 

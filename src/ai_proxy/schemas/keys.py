@@ -72,7 +72,9 @@ class KeyItem(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="When its newest call began.")
+    last_used_at: datetime | None = Field(
+        description="When its newest call began; its day, if the history has it no more."
+    )
     former_until: datetime | None = Field(description="After a rotation: when the former secret stops working.")
 
 

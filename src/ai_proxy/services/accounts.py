@@ -19,11 +19,12 @@ from ai_proxy.core.exceptions import (
 )
 from ai_proxy.core.groups import SessionSettings
 from ai_proxy.core.types import OPERATOR_ID, Actor, Principal
-from ai_proxy.services import passwords
+from ai_proxy.services import passwords, times
 from ai_proxy.services.audit import note
 from ai_proxy.services.passwords import Passwords
-from ai_proxy.services.sessions import SECOND, Sessions
+from ai_proxy.services.sessions import Sessions
 from ai_proxy.services.throttle import Throttle
+from ai_proxy.services.times import SECOND
 from ai_proxy.services.users import User, add, normal, set_password
 from ai_proxy.storage import sessions, users
 from ai_proxy.storage.engine import Connection, Database
@@ -56,6 +57,9 @@ class Accounts:
         self._throttle = Throttle(lambda: clock() / 1e9)
 
     async def __aenter__(self) -> "Accounts":
+        return self
+
+    async def recall(self) -> None:
         """A restart forgives nobody: the audit log knows who failed."""
         since = self._clock() // 1000 - _RECALLED
         async with self._database.transaction() as connection:
@@ -63,7 +67,6 @@ class Accounts:
         for row in reversed(failed):
             account = msgspec.json.decode(row.details).get("account", "")
             self._throttle.recall(account, row.address, row.created_at / SECOND)
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.passwords.__aexit__()
@@ -157,7 +160,7 @@ class Accounts:
 
     async def note_refusal(self, actor: Actor, what: str, reason: str) -> None:
         """Note that somebody wanted what they may not."""
-        async with self._database.changing() as connection:
+        async with self._database.transaction() as connection:
             await note(connection, actor, "refusal", what, reason=reason)
 
     @contextmanager
@@ -180,7 +183,7 @@ class Accounts:
             address=caller.address,
             request_id=caller.request_id,
         )
-        async with self._database.changing() as connection:
+        async with self._database.transaction() as connection:
             await note(connection, actor, "login.failed", target, account=account)
 
     def _account(self, name: str) -> str:
@@ -196,7 +199,7 @@ async def new_setup_token(database: Database, secret: bytes) -> str | None:
     async with database.changing() as connection:
         if await users.any_with_password(connection):
             return None
-        expires_at = time.time_ns() // 1000 + _SETUP_TIME
+        expires_at = times.now() + _SETUP_TIME
         await sessions.add_setup_token(connection, digest=apikeys.digest(token, secret), expires_at=expires_at)
     return token
 

@@ -1,9 +1,8 @@
 """The audit log: who did what to what. Written in the transaction of the change itself, and never changed."""
 
 import asyncio
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +12,7 @@ from ai_proxy.core.exceptions import BadRequest, DatabaseUnavailable
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import OPERATOR_ID, Actor
 from ai_proxy.services.days import DAY, day, microseconds
+from ai_proxy.services.times import moment, now
 from ai_proxy.storage import audit
 from ai_proxy.storage.audit import Filter
 from ai_proxy.storage.engine import Connection, Database
@@ -45,7 +45,7 @@ async def note(connection: Connection, actor: Actor, action: str, target: str, *
         details["by_key"] = actor.key_id
     entry = {
         "id": uuid7(),
-        "created_at": time.time_ns() // 1000,
+        "created_at": now(),
         "actor_id": actor.user_id,
         "actor": actor.name,
         "action": action,
@@ -61,7 +61,7 @@ async def note_reload(database: Database, problems: Sequence[str]) -> None:
     """Note that the settings were read again, and what was wrong with them. The log tells it too, so this may fail."""
     outcome = "refused" if problems else "in force"
     try:
-        async with database.changing() as connection:
+        async with database.transaction() as connection:
             await note(connection, _SIGNAL, "configuration.reload", "configuration", outcome=outcome, problems=problems)
     except DatabaseUnavailable as error:
         log.warning("audit: the reload could not be noted", reason=error.reason)
@@ -104,11 +104,10 @@ async def export(database: Database, actor: Actor, wanted: Filter) -> list[Entry
         message = f"There are more than {MAX_ROWS} entries: ask for fewer days, or filter."
         raise BadRequest(message, param="from")
     details = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not None}
-    async with database.changing() as connection:
+    async with database.transaction() as connection:
         await note(connection, actor, "audit.export", "audit", rows=len(found), filters=details)
     return found
 
 
 def _entry(row: Any) -> Entry:
-    created_at = datetime.fromtimestamp(row.created_at / 1_000_000, UTC)
-    return Entry(**{**row._asdict(), "created_at": created_at, "details": msgspec.json.decode(row.details)})
+    return Entry(**{**row._asdict(), "created_at": moment(row.created_at), "details": msgspec.json.decode(row.details)})

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 _BOUNDS = Bounds(connect=5, first_byte=10, idle=5, total=15, max_bytes=256 * 1024)
 _CALLS, _PATIENCE = 10, 5.0  # at one time, and seconds to wait for one of them to end
 _TTL = 3600.0  # seconds that addresses and keys are remembered
+_PAUSE = 5.0  # seconds after a failure in which it is not asked for them again
 _OK, _BAD_REQUEST = 200, 400
 
 
@@ -54,6 +55,7 @@ class Issuer:
         self._metadata: Metadata | None = None
         self._keys: Mapping[str, Any] = {}
         self._fresh_until = 0.0
+        self._failed = -_PAUSE
         self._fetching = asyncio.Lock()
 
     async def address(self, **query: str) -> str:
@@ -72,12 +74,12 @@ class Issuer:
         """
         token = await self._exchange(code, verifier)
         expected = Expected(self.name, self._settings.client_id or "", nonce, int(self._clock()))
+        keys = self._keys
         try:
             try:
-                return id_tokens.read(token, self._keys, expected)
+                return id_tokens.read(token, keys, expected)
             except UnknownSigner:  # it has new keys
-                await self._fetch()
-                return id_tokens.read(token, self._keys, expected)
+                return id_tokens.read(token, await self._newer(keys), expected)
         except InvalidIdToken as error:
             log.warning("oidc: an ID token was refused", reason=str(error))
             message = "What the issuer says of you cannot be relied on: sign in anew."
@@ -112,7 +114,24 @@ class Issuer:
             assert self._metadata is not None  # noqa: S101 - fetched
             return self._metadata
 
+    async def _newer(self, keys: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys that it has instead of these. Others may have fetched them meanwhile."""
+        async with self._fetching:
+            if self._keys is keys:
+                await self._fetch()
+            return self._keys
+
     async def _fetch(self) -> None:
+        """Under the lock. While it is away, those who wait for the lock need not find that out one after the other."""
+        if 0 <= self._clock() - self._failed < _PAUSE:
+            raise _away()
+        try:
+            await self._read()
+        except Unavailable:
+            self._failed = self._clock()
+            raise
+
+    async def _read(self) -> None:
         found = await self._get(f"{self.name.rstrip('/')}/.well-known/openid-configuration", Metadata)
         for address in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
             if found.issuer != self.name or urlsplit(address).scheme not in {"https", urlsplit(self.name).scheme}:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.core.types import Role, Scope
 
-DEFAULT_SCOPES: tuple[Scope, ...] = ("calls", "history")
 _SCOPES: tuple[Scope, ...] = get_args(Scope)
 _OF_ROLE: Mapping[Role, frozenset[Scope]] = {
     "admin": frozenset({"calls", "history", "manage"}),
@@ -32,7 +32,7 @@ def checked_scopes(scopes: Sequence[Scope] | None, role: Role) -> Sequence[Scope
     """Those a key gets whose owner has this role; None stands for the usual ones. Raises `BadRequest`."""
     may = _OF_ROLE[role]
     if scopes is None:
-        scopes = [scope for scope in DEFAULT_SCOPES if scope in may]
+        scopes = [scope for scope in apikeys.DEFAULT_SCOPES if scope in may]
     unknown = next((scope for scope in scopes if scope not in may), None)
     if unknown is not None:
         message = f"scopes: a key of a user with the role {role!r} cannot have {unknown[:50]!r}."

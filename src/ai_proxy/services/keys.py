@@ -1,23 +1,23 @@
-"""API keys as a person administers them: create, list, change, rotate, revoke; and the first one of all."""
+"""API keys as a person administers them: create, list, change, rotate, revoke."""
 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from ai_proxy.core import apikeys
-from ai_proxy.core.config import Settings
 from ai_proxy.core.exceptions import BadRequest, Conflict, NotFound, PermissionDenied
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import Actor, Scope
 from ai_proxy.services import key_checks
 from ai_proxy.services.audit import note
+from ai_proxy.services.days import microseconds
+from ai_proxy.services.times import SECOND, moment
 from ai_proxy.storage import keys, projects, users
-from ai_proxy.storage import secret as stored_secret
 from ai_proxy.storage.engine import Connection, Database
 
 MOST_OVERLAP = 30 * 86_400  # seconds that a former secret may go on working
@@ -56,11 +56,20 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keys:
-    """Administrators see and change the keys of all, others their own. `clock` gives nanoseconds since the epoch."""
+    """Administrators see and change the keys of all, others their own."""
 
-    def __init__(self, database: Database, secret: bytes, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        database: Database,
+        secret: bytes,
+        clock: Callable[[], int] = time.time_ns,
+        *,
+        given: str | None = None,
+    ) -> None:
+        """`clock` gives nanoseconds since the epoch. `given` is the key of AI_PROXY_API_KEY."""
         self._database = database
         self._secret = secret
+        self._given = None if given is None else apikeys.digest(given, secret)
         self._clock = clock
 
     async def create(self, actor: Actor, new: NewKey) -> tuple[Key, str]:
@@ -121,8 +130,7 @@ class Keys:
     async def rotate(self, actor: Actor, key_id: str, overlap: int = 0) -> tuple[Key, str]:
         """Give a key a new secret, and return it. The former one works for `overlap` more seconds.
 
-        One that is older still ends at once. Raises `NotFound`, `BadRequest`, or `Conflict` for the operator's own key,
-        which the next start would bring back.
+        One that is older still ends at once. Raises `NotFound`, `BadRequest`, or `Conflict` for the operator's own key.
         """
         if not 0 <= overlap <= MOST_OVERLAP:
             message = f"overlap: 0 to {MOST_OVERLAP} seconds."
@@ -130,11 +138,11 @@ class Keys:
         secret = apikeys.new_key()
         async with self._database.changing() as connection:
             row = await _working(connection, actor, key_id)
-            if row.hint == apikeys.hint(""):
-                message = "The operator made up this key: it changes where it is set, in AI_PROXY_API_KEY."
+            if row.digest == self._given or row.hint == apikeys.hint(""):
+                message = "This is the operator's own key: set another in AI_PROXY_API_KEY, and revoke this one."
                 raise Conflict(message)
-            until = self._now() + overlap * 1_000_000 if overlap else None
-            former = {"previous_digest": row.digest if overlap else None, "previous_until": until}
+            until = self._now() + overlap * SECOND if overlap else keys.ENDED
+            former = {"previous_digest": row.digest, "previous_until": until}
             await keys.change(connection, key_id, **self._secret_of(secret), **former)
             await note(connection, actor, "key.rotate", f"key:{key_id}", overlap=overlap)
             return _key(await _found(connection, actor, key_id)), secret
@@ -153,66 +161,10 @@ class Keys:
         return self._clock() // 1000
 
 
-def secret_of(settings: Settings) -> bytes:
-    """The secret that keys are hashed with; made, if there is none yet."""
-    given = settings.secret
-    text = stored_secret.load_or_make(settings.data_directory) if given is None else given.get_secret_value()
-    return apikeys.hashing_secret(text)
-
-
-async def have_lost_their_secret(database: Database, settings: Settings) -> bool:
-    """Whether there are keys that were hashed with a secret which is not here."""
-    if settings.secret is not None or stored_secret.exists(settings.data_directory):
-        return False
-    return await keys.any_exist(database)
-
-
-async def at_command_line(database: Database, settings: Settings) -> Keys:
-    """The keys, for a process that does not serve.
-
-    Exits with a clear line where the keys' secret is lost: a running service would not know a new key.
-    """
-    if await have_lost_their_secret(database, settings):
-        message = "ai-proxy: the secret that the other keys were made with is not here: set AI_PROXY_SECRET"
-        raise SystemExit(message)
-    return Keys(database, secret_of(settings))
-
-
-async def none_exist(database: Database) -> bool:
-    """Whether the service has never been started."""
-    return not await keys.any_exist(database)
-
-
-async def ensure_first(database: Database, secret: bytes, given: str | None) -> str | None:
-    """See to it that there is a key. Returns the new one if it had to be made up, to be shown once.
-
-    `given` is the operator's own key: it is stored if it is not there yet, and never returned.
-    """
-    if given is not None:
-        await _store(database, secret, name="from AI_PROXY_API_KEY", key=given)
-        return None
-    if await keys.any_exist(database):
-        return None
-    key = apikeys.new_key()
-    await _store(database, secret, name="first", key=key)
-    return key
-
-
 async def list_all(database: Database) -> Sequence[Key]:
     """Every key, oldest first, revoked ones too."""
     async with database.transaction() as connection:
         return [_key(row) for row in await keys.page(connection)]
-
-
-async def _store(database: Database, secret: bytes, *, name: str, key: str) -> None:
-    await keys.add(
-        database,
-        key_id=uuid7(),
-        name=name,
-        digest=apikeys.digest(key, secret),
-        hint=apikeys.hint(key),
-        created_at=time.time_ns() // 1000,
-    )
 
 
 async def _owner(connection: Connection, user_id: str) -> Any:
@@ -261,7 +213,7 @@ def _stored(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As the audit log has them, with a time that people can read."""
     end = settings.get("expires_at")
-    return dict(settings) if end is None else {**settings, "expires_at": _time(end)}
+    return dict(settings) if end is None else {**settings, "expires_at": moment(end)}
 
 
 def _plain(row: Any, name: str) -> Any:
@@ -282,13 +234,16 @@ def _key(row: Any) -> Key:
         scopes=tuple(_plain(row, "scopes")),
         models=None if models is None else tuple(models),
         labels=_plain(row, "labels"),
-        created_at=_time(row.created_at),
-        expires_at=row.expires_at and _time(row.expires_at),
-        revoked_at=row.revoked_at and _time(row.revoked_at),
-        last_used_at=row.newest and _time((UUID(row.newest).int >> 80) * 1000),
-        former_until=row.previous_until and _time(row.previous_until),
+        created_at=moment(row.created_at),
+        expires_at=row.expires_at and moment(row.expires_at),
+        revoked_at=row.revoked_at and moment(row.revoked_at),
+        last_used_at=_last_used(row.newest, row.last_day),
+        former_until=moment(row.previous_until) if row.previous_until else None,
     )
 
 
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+def _last_used(newest: str | None, last_day: str | None) -> datetime | None:
+    """When the newest exchange began. Where the history has none any more, the day is what is known."""
+    if newest is not None:
+        return moment((UUID(newest).int >> 80) * 1000)
+    return None if last_day is None else moment(microseconds(date.fromisoformat(last_day)))

@@ -160,7 +160,7 @@ class Oidc:
 
     async def _note_failure(self, reason: str, caller: Caller) -> None:
         actor = Actor(user_id="", name="unknown", role="viewer", address=caller.address, request_id=caller.request_id)
-        async with self._database.changing() as connection:
+        async with self._database.transaction() as connection:
             await note(connection, actor, "login.failed", "user:unknown", by="oidc", reason=reason)
 
     def _signed(self, pending: Pending) -> str:

@@ -1,12 +1,12 @@
-"""Projects as a person administers them: create, rename, archive, and who is a member.
+"""Projects as a person administers them: create, change, archive, and who is a member.
 
 Administrators change them; others see those that they are members of. A project's key works while the project is not
 archived and the key's user is a member, or an administrator.
 """
 
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import Actor, Role
 from ai_proxy.services.audit import note
 from ai_proxy.services.key_checks import checked_name
+from ai_proxy.services.times import moment, now
 from ai_proxy.storage import projects, users
 from ai_proxy.storage.engine import Connection, Database
 
@@ -27,12 +28,14 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """A project as it is listed."""
+    """A project as it is listed. `retention_days` is None if its history is kept as long as all others'."""
 
     id: str
     name: str
     created_at: datetime
     archived_at: datetime | None
+    retention_days: int | None
+    keep_texts: bool
 
 
 async def create(database: Database, actor: Actor, name: str) -> Project:
@@ -40,7 +43,7 @@ async def create(database: Database, actor: Actor, name: str) -> Project:
     project_id = uuid7()
     async with database.changing() as connection:
         await _check_name(connection, name)
-        await projects.add(connection, {"id": project_id, "name": name, "created_at": _now()})
+        await projects.add(connection, {"id": project_id, "name": name, "created_at": now()})
         await note(connection, actor, "project.create", f"project:{project_id}", name=name)
         return _project(await _found(connection, actor, project_id))
 
@@ -71,17 +74,29 @@ async def find_by_name(database: Database, name: str) -> Project:
 
 
 async def change(
-    database: Database, actor: Actor, project_id: str, *, name: str | None = None, archived: bool = False
+    database: Database,
+    actor: Actor,
+    project_id: str,
+    *,
+    name: str | None = None,
+    archived: bool = False,
+    history: Mapping[str, Any] = MappingProxyType({}),
 ) -> Project:
-    """Rename or archive it; the keys of an archived one stop working. Raises `NotFound`, `BadRequest` or `Conflict`."""
+    """Change or archive it; the keys of an archived one stop working. `history` has what is to become different of
+    `retention_days` and `keep_texts`. Raises `NotFound`, `BadRequest` or `Conflict`.
+    """
     async with database.changing() as connection:
         row = await _found(connection, actor, project_id)
         if name is not None and name != row.name:
             await _check_name(connection, name)
             await projects.change(connection, project_id, name=name)
             await note(connection, actor, "project.rename", f"project:{project_id}", before=row.name, after=name)
+        if after := {column: value for column, value in history.items() if value != getattr(row, column)}:
+            before = {column: getattr(row, column) for column in after}
+            await projects.change(connection, project_id, **after)
+            await note(connection, actor, "project.history", f"project:{project_id}", before=before, after=after)
         if archived and row.archived_at is None:
-            await projects.change(connection, project_id, archived_at=_now())
+            await projects.change(connection, project_id, archived_at=now())
             await note(connection, actor, "project.archive", f"project:{project_id}", name=row.name)
         return _project(await _found(connection, actor, project_id))
 
@@ -127,14 +142,8 @@ def _project(row: Any) -> Project:
     return Project(
         id=row.id,
         name=row.name,
-        created_at=_time(row.created_at),
-        archived_at=row.archived_at and _time(row.archived_at),
+        created_at=moment(row.created_at),
+        archived_at=row.archived_at and moment(row.archived_at),
+        retention_days=row.retention_days,
+        keep_texts=row.keep_texts,
     )
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -13,10 +13,10 @@ from ai_proxy.core.groups import SessionSettings
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import Actor
 from ai_proxy.services.audit import note
+from ai_proxy.services.times import SECOND, moment
 from ai_proxy.storage import sessions
 from ai_proxy.storage.engine import Connection, Database
 
-SECOND = 1_000_000  # microseconds
 _TOKEN_BYTES = 32
 _MAX_TOKEN = 100  # characters; longer ones are nobody's
 _MAX_AGENT = 200
@@ -102,9 +102,9 @@ class Sessions:
             Session(
                 id=row.id,
                 user_id=row.user_id,
-                created_at=_time(row.created_at),
-                seen_at=_time(row.seen_at),
-                expires_at=_time(min(row.expires_at, row.seen_at + self._idle)),
+                created_at=moment(row.created_at),
+                seen_at=moment(row.seen_at),
+                expires_at=moment(min(row.expires_at, row.seen_at + self._idle)),
                 address=row.address,
                 agent=row.agent,
                 current=row.id == actor.session_id,
@@ -128,7 +128,3 @@ class Sessions:
 
     def _now(self) -> int:
         return self._clock() // 1000
-
-
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / SECOND, UTC)

@@ -64,7 +64,7 @@ async def export(database: Database, actor: Actor, asked: Question) -> Report:
     """The same, to be carried away, which is noted first. The database's lock is not held while the rows are read."""
     found = await report(database, actor, asked)
     details = {"from": asked.first, "to": asked.last, "group_by": asked.group_by, "filters": asked.filters}
-    async with database.changing() as connection:
+    async with database.transaction() as connection:
         await audit.note(connection, actor, "usage.export", "usage", rows=len(found.items), **details)
     return found
 

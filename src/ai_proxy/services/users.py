@@ -1,9 +1,8 @@
 """Users as a person administers them: create, list, change their role or password, disable."""
 
-import time
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from ai_proxy.core.exceptions import BadRequest, Conflict, NotFound
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import OPERATOR_ID, Actor, Role
 from ai_proxy.services.audit import note
+from ai_proxy.services.times import moment, now
 from ai_proxy.storage import sessions, users
 from ai_proxy.storage.engine import Connection, Database
 
@@ -60,7 +60,7 @@ async def add(connection: Connection, actor: Actor, name: str, *, role: Role, pa
         message = "There is a user of this name already."
         raise Conflict(message, param="name")
     user_id = uuid7()
-    row = {"id": user_id, "name": name, "role": role, "password": password, "created_at": _now()}
+    row = {"id": user_id, "name": name, "role": role, "password": password, "created_at": now()}
     await users.add(connection, row)
     await note(connection, actor, "user.create", f"user:{user_id}", name=name, role=role)
     await _end_setup(connection, role, password)
@@ -107,7 +107,7 @@ async def change(database: Database, actor: Actor, user_id: str, wanted: Change)
 async def set_password(connection: Connection, actor: Actor, row: Any, password: str) -> None:
     """Store the hash of a new password, and end the user's sessions but that of the actor."""
     await users.change(connection, row.id, password=password)
-    await sessions.end_all(connection, row.id, now=_now(), but=actor.session_id)
+    await sessions.end_all(connection, row.id, now=now(), but=actor.session_id)
     await note(connection, actor, "user.password", f"user:{row.id}")
     await _end_setup(connection, row.role, password)
 
@@ -115,7 +115,7 @@ async def set_password(connection: Connection, actor: Actor, row: Any, password:
 async def _change_role(connection: Connection, actor: Actor, row: Any, role: Role) -> None:
     await _keep_an_administrator(connection, row)
     await users.change(connection, row.id, role=role)
-    await sessions.end_all(connection, row.id, now=_now())
+    await sessions.end_all(connection, row.id, now=now())
     await note(connection, actor, "user.role", f"user:{row.id}", before=row.role, after=role)
     await _end_setup(connection, role, row.password or row.oidc_subject)
 
@@ -123,8 +123,8 @@ async def _change_role(connection: Connection, actor: Actor, row: Any, role: Rol
 async def _disable(connection: Connection, actor: Actor, row: Any, disabled: bool) -> None:
     if disabled:
         await _keep_an_administrator(connection, row)
-        await sessions.end_all(connection, row.id, now=_now())
-    await users.change(connection, row.id, disabled_at=_now() if disabled else None)
+        await sessions.end_all(connection, row.id, now=now())
+    await users.change(connection, row.id, disabled_at=now() if disabled else None)
     await note(connection, actor, "user.disable" if disabled else "user.enable", f"user:{row.id}")
 
 
@@ -159,10 +159,6 @@ async def _found(connection: Connection, user_id: str) -> Any:
     return row
 
 
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
 def _user(row: Any) -> User:
     return User(
         id=row.id,
@@ -170,5 +166,5 @@ def _user(row: Any) -> User:
         role=row.role,
         disabled=row.disabled_at is not None,
         has_password=row.password is not None,
-        created_at=datetime.fromtimestamp(row.created_at / 1_000_000, UTC),
+        created_at=moment(row.created_at),
     )

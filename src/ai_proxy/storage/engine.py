@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from ai_proxy.core.exceptions import DatabaseUnavailable
+from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.sqlite import SQLite
 
 T = TypeVar("T")
@@ -46,16 +47,28 @@ class Kind(Protocol):
     def follow(self) -> None: ...
     def is_busy(self, error: BaseException) -> bool: ...
     def is_away(self, error: BaseException) -> bool: ...
+    def is_passing(self, error: BaseException) -> bool: ...
+    def log_bytes(self) -> int: ...
     async def close(self) -> None: ...
 
 
 class Database:
     """Use as an async context manager: connections are closed at its end, for at most `closing_time` seconds.
 
-    `patience` is how many seconds a transaction may take, instead of what is usual for this kind of database.
+    `patience` is how many seconds a transaction may take, instead of what is usual for this kind of database. `cipher`
+    is what the texts in it are encrypted with, if they are.
     """
 
-    def __init__(self, url: str, *, directory: Path, closing_time: float = 5.0, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        directory: Path,
+        closing_time: float = 5.0,
+        patience: float | None = None,
+        cipher: Cipher | None = None,
+    ) -> None:
+        self.cipher = cipher
         self._closing_time = closing_time
         self._kind = _kind_of(url, directory)
         self._patience = self._kind.patience if patience is None else patience
@@ -71,6 +84,11 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self._dispose()
         await self._kind.close()
+
+    @property
+    def log_bytes(self) -> int:
+        """How long the log is that is written ahead of a file, which grows while somebody reads for long."""
+        return self._kind.log_bytes()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -141,6 +159,8 @@ class Database:
             error.args = ("the database does not answer",)
         cause = getattr(error, "orig", None)
         away.busy = cause is not None and self._kind.is_busy(cause)
+        timed_out = isinstance(error, TimeoutError | PoolTimeoutError)
+        away.passing = away.busy or timed_out or self._kind.is_passing(cause or error)
         return away
 
     async def _dispose(self) -> None:

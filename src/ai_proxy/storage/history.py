@@ -1,74 +1,113 @@
 """Queries on the history."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Row
 
 from ai_proxy.core import types
-from ai_proxy.core.types import Turn
-from ai_proxy.storage.engine import Database
-from ai_proxy.storage.tables import Exchange
+from ai_proxy.storage import filters, remarks
+from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.filters import Wanted
+from ai_proxy.storage.remarks import Remarks
+from ai_proxy.storage.tables import Bodies, Exchange
+from ai_proxy.storage.texts import readable, readable_bytes
 
-_MAX_TURNS = 1000
 _PAGE_CHARACTERS = 8 * 2**20  # of question and answer on one page, or one exchange if that is longer
 
 _attempts = msgspec.json.Decoder(list[types.Attempt])
 
 
-async def page(
-    database: Database, *, key_id: str, before: str | None, limit: int
-) -> tuple[Sequence[types.Exchange], bool]:
-    """The key's exchanges, newest first, and whether there are more after them.
-
-    Pass the last id of one page as `before` to get the next. Long texts make a page shorter than `limit`.
+class Entry(NamedTuple):
+    """An exchange as the history has it. `texts`: whether question, answer and bodies are `plain`, `encrypted`, or
+    `none` if they were not kept; here they can be read in any case.
     """
-    query = select(Exchange.__table__).where(Exchange.key_id == key_id).order_by(Exchange.id.desc()).limit(limit + 1)
-    if before is not None:
-        query = query.where(Exchange.id < before)
-    found: list[types.Exchange] = []
+
+    exchange: types.Exchange
+    texts: str
+    remarks: Remarks
+
+
+class Page(NamedTuple):
+    """`before` is that of the next page, None if this is the last one."""
+
+    entries: Sequence[Entry]
+    before: str | None
+
+
+async def page(
+    database: Database, connection: Connection, wanted: Wanted, *, before: str | None = None, limit: int
+) -> Page:
+    """Exchanges, newest first. Pass `before` of one page to get the next.
+
+    Long texts make a page shorter than `limit`; so do filters that no index knows, and then it may be empty.
+    """
+    ids, following = await filters.newest(connection, wanted, before=before, limit=limit)
+    entries = await read(database, connection, ids)
+    if entries and len(entries) < len(ids):
+        following = entries[-1].exchange.id
+    return Page(entries, following)
+
+
+async def read(database: Database, connection: Connection, ids: Sequence[str]) -> list[Entry]:
+    """These exchanges, in their order, as far as their texts fit on a page."""
+    fitting = await _fitting(connection, ids) if ids else ()
+    if not fitting:
+        return []
+    rows = await connection.execute(select(Exchange.__table__).where(Exchange.id.in_(fitting)))
+    remarked = await remarks.of(database, connection, fitting)
+    found = {row.id: Entry(_exchange(database, row), row.texts, remarked.get(row.id, Remarks())) for row in rows}
+    return [found[identifier] for identifier in fitting if identifier in found]
+
+
+async def _fitting(connection: Connection, ids: Sequence[str]) -> Sequence[str]:
+    size = func.length(Exchange.question) + func.length(Exchange.answer)
+    rows = await connection.execute(select(Exchange.id, size.label("size")).where(Exchange.id.in_(ids)))
+    sizes = {row.id: row.size for row in rows}
+    fitting: list[str] = []
     budget = _PAGE_CHARACTERS
-    async with database.transaction() as connection, connection.stream(query) as rows:
-        async for row in rows:
-            budget -= len(row.question) + len(row.answer)
-            if len(found) == limit or (budget < 0 and found):
-                return found, True
-            found.append(_exchange(row))
-    return found, False
+    for identifier in filter(sizes.__contains__, ids):
+        budget -= sizes[identifier]
+        if budget < 0 and fitting:
+            break
+        fitting.append(identifier)
+    return fitting
 
 
-async def earlier(database: Database, key_id: str, conversation_id: str, *, budget: int) -> Sequence[Turn]:
-    """The completed exchanges of a conversation, oldest first: the newest of them whose texts fit into `budget`."""
-    query = (
-        select(Exchange.question, Exchange.answer)
-        .where(Exchange.conversation_id == conversation_id, Exchange.key_id == key_id, Exchange.status == "completed")
-        .order_by(Exchange.id.desc())
-        .limit(_MAX_TURNS)
+async def find(connection: Connection, exchange_id: str) -> Any:
+    """Whose it is, without its texts; None if there is none."""
+    query = select(
+        Exchange.id, Exchange.key_id, Exchange.user_id, Exchange.project_id, Exchange.conversation_id, Exchange.texts
     )
-    turns: list[Turn] = []
-    async with database.transaction() as connection, connection.stream(query) as rows:
-        async for question, answer in rows:
-            budget -= len(question) + len(answer)
-            if budget < 0:
-                break
-            turns.append(Turn(question, answer))
-    return turns[::-1]
+    found: Any = (await connection.execute(query.where(Exchange.id == exchange_id))).first()
+    return found
 
 
-def _exchange(row: Row[Any]) -> types.Exchange:
+async def bodies(database: Database, connection: Connection, found: Row[Any]) -> tuple[bytes | None, bytes | None]:
+    """Request and response of a call of /v1, as far as they are kept. `found` says whose they are."""
+    query = select(Bodies.request, Bodies.response).where(Bodies.exchange_id == found.id)
+    row = (await connection.execute(query)).first()
+    if row is None:
+        return None, None
+    request, response = (readable_bytes(database.cipher, found.texts, body) for body in (row.request, row.response))
+    return request, response
+
+
+def _exchange(database: Database, row: Row[Any]) -> types.Exchange:
+    question, answer = readable(database.cipher, row)
     return types.Exchange(
         id=row.id,
         key_id=row.key_id,
-        question=row.question,
+        question=question,
         model=row.model,
         conversation_id=row.conversation_id,
         created_at=row.created_at,
         started=0.0,
         provider=row.provider,
         mock=row.mock,
-        answer=row.answer,
+        answer=answer,
         status=row.status,
         error=row.error,
         finish_reason=row.finish_reason,
@@ -83,6 +122,8 @@ def _exchange(row: Row[Any]) -> types.Exchange:
             reasoning_tokens=row.reasoning_tokens,
         ),
         duration_ms=row.duration_ms,
+        waited_ms=row.waited_ms,
+        first_token_ms=row.first_token_ms,
         dialect=row.dialect,
         stream=row.stream,
         cached=row.cached,
@@ -92,4 +133,5 @@ def _exchange(row: Row[Any]) -> types.Exchange:
         cost=row.cost,
         price=row.price,
         asked_model=row.asked_model,
+        keep_texts=row.texts != "none",
     )

@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ai_proxy.core import types
 from ai_proxy.core.types import KeptAnswer
+from ai_proxy.storage import texts
+from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.tables import IdempotentAnswer
 from ai_proxy.storage.upsert import MakeInsert, PerDatabase
@@ -41,20 +43,25 @@ async def find(database: Database, key_id: str, key: str, *, now: int) -> KeptAn
     )
     async with database.transaction() as connection:
         row = (await connection.execute(query)).one_or_none()
-    if row is None:
+    body = None if row is None else texts.opened_bytes(database.cipher, row.body)
+    if row is None or body is None:  # who has not the key, asks anew
         return None
     return KeptAnswer(
         key=row.idempotency_key,
         digest=row.digest,
-        body=row.body,
+        body=body,
         headers=_headers.decode(row.headers),
         exchange_id=row.exchange_id,
     )
 
 
-async def add(connection: AsyncConnection, exchanges: Sequence[types.Exchange]) -> None:
+async def add(connection: AsyncConnection, exchanges: Sequence[types.Exchange], cipher: Cipher | None) -> None:
     """Keep the answers of those that have one to keep, and let go some that have expired."""
-    rows = [_row(exchange, exchange.kept) for exchange in exchanges if exchange.kept is not None]
+    rows = [
+        _row(exchange, exchange.kept, cipher)
+        for exchange in exchanges
+        if exchange.kept is not None and exchange.keep_texts
+    ]
     if not rows:
         return
     await connection.execute(_add(connection), rows)
@@ -64,12 +71,12 @@ async def add(connection: AsyncConnection, exchanges: Sequence[types.Exchange]) 
     await connection.execute(delete(IdempotentAnswer).where(tuple_(*own).in_(expired)))
 
 
-def _row(exchange: types.Exchange, kept: KeptAnswer) -> dict[str, object]:
+def _row(exchange: types.Exchange, kept: KeptAnswer, cipher: Cipher | None) -> dict[str, object]:
     return {
         "key_id": exchange.key_id,
         "idempotency_key": kept.key,
         "digest": kept.digest,
-        "body": kept.body,
+        "body": texts.stored_bytes(cipher, kept.body),
         "headers": msgspec.json.encode(kept.headers).decode(),
         "exchange_id": exchange.id,
         "created_at": exchange.created_at,

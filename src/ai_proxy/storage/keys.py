@@ -8,11 +8,14 @@ import msgspec
 from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
+from ai_proxy.core import apikeys
 from ai_proxy.core.types import OPERATOR_ID, Budget, Limit, Principal
 from ai_proxy.storage import tables
 from ai_proxy.storage.engine import Connection, Database
-from ai_proxy.storage.tables import ApiKey, Exchange, Member, Project, User
+from ai_proxy.storage.tables import ApiKey, DailyUsage, Exchange, Member, Project, User
 from ai_proxy.storage.upsert import insert_ignoring
+
+ENDED = 0  # as `previous_until`: the former secret ended at once, and is kept so that it never comes back
 
 _add = insert_ignoring(ApiKey)
 
@@ -39,12 +42,15 @@ async def find(database: Database, digest: str) -> Principal | None:
 
 
 _found = (
-    select(ApiKey.__table__, User.role)
+    select(ApiKey.__table__, User.role, Project.keep_texts)
     .join(User, User.id == ApiKey.user_id)
     .outerjoin(Project, Project.id == ApiKey.project_id)
     .outerjoin(Member, and_(Member.project_id == ApiKey.project_id, Member.user_id == ApiKey.user_id))
     .where(
-        or_(ApiKey.digest == bindparam("digest"), ApiKey.previous_digest == bindparam("digest")),
+        or_(
+            ApiKey.digest == bindparam("digest"),
+            and_(ApiKey.previous_digest == bindparam("digest"), ApiKey.previous_until > ENDED),
+        ),
         ApiKey.revoked_at.is_(None),
         User.disabled_at.is_(None),
         Project.archived_at.is_(None),
@@ -66,6 +72,7 @@ def _principal(row: Row[Any], *, former: bool) -> Principal:
         scopes=frozenset(json.loads(row.scopes)),
         models=None if row.models is None else tuple(json.loads(row.models)),
         expires_at=min(ends, default=None),
+        keep_texts=row.keep_texts is not False,  # None where there is no project
     )
 
 
@@ -75,12 +82,25 @@ async def any_exist(database: Database) -> bool:
 
 
 async def add(database: Database, *, key_id: str, name: str, digest: str, hint: str, created_at: int) -> bool:
-    """Store a key. False if one with this digest was there already, which is then left as it is."""
+    """Store a key of the operator's. False if this digest is that of a key, or was before its last rotation."""
     values = {"id": key_id, "name": name, "digest": digest, "hint": hint, "created_at": created_at}
-    values |= {"user_id": OPERATOR_ID, "scopes": '["calls", "history"]', "labels": "{}"}
-    async with database.transaction() as connection:
+    values |= {"user_id": OPERATOR_ID, "scopes": json.dumps(apikeys.DEFAULT_SCOPES), "labels": "{}"}
+    async with database.changing() as connection:
+        if await connection.scalar(_was, {"digest": digest}):
+            return False
         result = await connection.execute(_add(connection), values)
     return bool(result.rowcount)
+
+
+async def id_of(database: Database, digest: str) -> str | None:
+    """The id of the key that has this digest, or had it, whether it still works or not."""
+    query = select(ApiKey.id).where(or_(ApiKey.digest == digest, ApiKey.previous_digest == digest))
+    async with database.transaction() as connection:
+        found: str | None = await connection.scalar(query)
+    return found
+
+
+_was = select(exists().where(ApiKey.previous_digest == bindparam("digest")))
 
 
 async def insert_key(connection: Connection, values: dict[str, Any]) -> None:
@@ -116,6 +136,8 @@ async def page(
 
 # The time of a key's newest exchange is in the exchange's id, which the index on (key_id, id) has at its end.
 _newest = select(func.max(Exchange.id)).where(Exchange.key_id == ApiKey.id).scalar_subquery()
+# It may have been removed. The sums of its day stay.
+_last_day = select(func.max(DailyUsage.day)).where(DailyUsage.key_id == ApiKey.id).scalar_subquery()
 _listed = (
     select(
         ApiKey.__table__,
@@ -123,6 +145,7 @@ _listed = (
         User.role.label("role"),
         Project.name.label("project"),
         _newest.label("newest"),
+        _last_day.label("last_day"),
     )
     .join(User, User.id == ApiKey.user_id)
     .outerjoin(Project, Project.id == ApiKey.project_id)

@@ -3,6 +3,7 @@
 Imported only where the settings name such a server, because the driver takes its time to load.
 """
 
+import re
 from typing import Any, cast
 
 import psycopg
@@ -25,6 +26,15 @@ _CHANGES, _MIGRATIONS = 4_714_001, 4_714_002
 _BUSY = frozenset({"55P03", "40P01", "40001"})  # lock_not_available, deadlock_detected, serialization_failure
 # undefined_table, undefined_column, invalid_schema_name, insufficient_privilege: the database, not the row
 _AWAY = frozenset({"42P01", "42703", "3F000", "42501"})
+
+# Connections, resources, an operator's intervention, a server that is a standby as yet; what is busy
+_PASSING = re.compile("08|53|57(?!P04)|25006|55P03|40")
+# Errors in connecting have no code, only a text. A server that says something there will not have us, but for these.
+_REFUSED = re.compile(
+    r"FATAL:(?!.*(starting up|shutting down|recovery mode|not yet accepting|too many|slots are reserved"
+    r"|no more connections|terminating connection|server_login|query_wait_timeout))"
+    r"|support SSL|certificate verify|certificate file|SSL error|no password supplied|authentication method"
+)
 
 _USUAL = {
     "connect_timeout": _CONNECT_TIMEOUT,
@@ -81,6 +91,16 @@ class PostgreSQL:
     def is_away(error: BaseException) -> bool:
         """Whether an error that is not of a class for this tells of a database that is away."""
         return isinstance(error, psycopg.InternalError) or getattr(error, "sqlstate", None) in _AWAY
+
+    @staticmethod
+    def is_passing(error: BaseException) -> bool:
+        """Whether it may be there again by itself."""
+        code = getattr(error, "sqlstate", None)
+        return not _REFUSED.search(str(error)) if code is None else bool(_PASSING.match(code))
+
+    def log_bytes(self) -> int:
+        """It is the server's affair."""
+        return 0
 
     async def close(self) -> None:
         """Connections are all there is to close."""

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, select, update
 
+from ai_proxy.storage import texts
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.tables import Bodies, Exchange
 
@@ -17,7 +18,7 @@ async def find(database: Database, key_id: str, response_id: str) -> bytes | Non
     """The key's own response with this id."""
     async with database.transaction() as connection:
         row = (await connection.execute(_own(select(Bodies.response), key_id, response_id))).one_or_none()
-    return None if row is None else row.response
+    return None if row is None else texts.opened_bytes(database.cipher, row.response)
 
 
 async def find_turn(database: Database, key_id: str, response_id: str) -> StoredTurn | None:
@@ -25,7 +26,10 @@ async def find_turn(database: Database, key_id: str, response_id: str) -> Stored
     query = _own(select(Bodies.request, Bodies.response), key_id, response_id)
     async with database.transaction() as connection:
         row = (await connection.execute(query)).one_or_none()
-    return None if row is None else StoredTurn(row.request, row.response)
+    if row is None:
+        return None
+    request, response = (texts.opened_bytes(database.cipher, body) for body in row)
+    return None if request is None or response is None else StoredTurn(request, response)
 
 
 async def forget(database: Database, key_id: str, response_id: str) -> bool:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -22,6 +23,11 @@ DRIVER_THREAD = "(_connection_worker_thread)"
 _BUSY_TIMEOUT_MS = 2000
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DRIVER_PATIENCE = 0.5
+_LOG_KEPT = 64 * 2**20  # bytes of the write-ahead log that stay when it begins anew
+_LOG_LONG = 256 * 2**20  # bytes that are worth a warning
+_LOG_LOOK = 10.0  # seconds between two looks at it
+
+log = structlog.get_logger()
 
 
 class SQLite:
@@ -38,6 +44,8 @@ class SQLite:
         self._url = url
         self._path = (make_url(url).database or "").removeprefix("file:")
         self._file: tuple[int, int] | None = None
+        self._log_looked = 0.0
+        self._log_is_long = False
 
     def readers(self, **pool: Any) -> AsyncEngine:
         return self.engine(**pool)
@@ -50,6 +58,7 @@ class SQLite:
 
     def was_replaced(self) -> bool:
         """Whether open connections lead to another file than is there now: what they write would be lost."""
+        self._watch_log()
         found = _identity(self._path)
         if self._file is None:
             self._file = found
@@ -62,6 +71,22 @@ class SQLite:
             raise FileNotFoundError(errno.ENOENT, "the database file is gone")
         self._file = found
 
+    def log_bytes(self) -> int:
+        """How long the write-ahead log is. It begins anew when nobody reads what is before its end."""
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except OSError:
+            return 0
+
+    def _watch_log(self) -> None:
+        now = time.monotonic()
+        if now - self._log_looked < _LOG_LOOK:
+            return
+        self._log_looked = now
+        was_long, self._log_is_long = self._log_is_long, self.log_bytes() > _LOG_LONG
+        if self._log_is_long and not was_long:
+            log.warning("database: somebody reads for very long, so the write-ahead log grows", bytes=self.log_bytes())
+
     @staticmethod
     def is_busy(error: BaseException) -> bool:
         """Whether this is a lock that another process holds."""
@@ -72,6 +97,11 @@ class SQLite:
     def is_away(error: BaseException) -> bool:
         """Whether an error that is not of a class for this tells of a database that is away."""
         return type(error) is sqlite3.DatabaseError  # its subclasses are about the row
+
+    @staticmethod
+    def is_passing(_: BaseException) -> bool:
+        """Whether it may be there again by itself: only a lock passes, and that is busy."""
+        return False
 
     async def close(self) -> None:
         await asyncio.to_thread(_await_driver)
@@ -103,10 +133,11 @@ def _make(directory: Path) -> None:
 
 
 def _tune(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """Readers beside a writer (WAL); a commit survives the process's death and costs no fsync (NORMAL)."""
+    """Readers beside a writer (WAL); a commit survives a power cut too, and costs an fsync (FULL)."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()

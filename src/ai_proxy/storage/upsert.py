@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy.dialects.sqlite import Insert
@@ -37,7 +38,7 @@ class PerDatabase:
             statement = self(connection).compile(dialect=connection.dialect, column_keys=list(rows[0]))
             compiled = self._compiled[name] = statement
         order = compiled.positiontup
-        values: Any = rows if order is None else [tuple([row[column] for column in order]) for row in rows]
+        values: Any = rows if order is None else list(map(itemgetter(*order), rows))
         options = {"preserve_rowcount": True}
         result = await connection.exec_driver_sql(str(compiled), values, execution_options=options)
         return result.rowcount

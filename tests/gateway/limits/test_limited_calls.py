@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from ai_proxy.core.exceptions import BudgetExceeded, HistoryFull, LargerThanLimit, RateLimited
+from ai_proxy.core.exceptions import BudgetExceeded, DatabaseUnavailable, HistoryFull, LargerThanLimit, RateLimited
 from ai_proxy.core.types import Limit, Reuse, Spending, Usage
 from ai_proxy.core.upstream_errors import UpstreamTimeout
 from ai_proxy.dialects.call import parse
@@ -402,3 +402,21 @@ async def test_a_caller_that_is_nobody_has_no_limits():
     await world.gateway.complete(exchange, parse("chat", b'{"messages": [{"role": "user", "content": "ping"}]}'))
 
     assert exchange.limits_told == {}
+
+
+# Before the ledger was read
+
+
+async def test_as_long_as_nobody_knows_what_was_spent_no_call_under_a_budget_begins():
+    world = World(TEN_CENTS)
+    world.limiter.expect()
+
+    with pytest.raises(DatabaseUnavailable, match="budgets"):
+        await world.ask(principal(budget(5)))
+    free = await world.ask(principal())
+    world.limiter.load({"key:alice": _spent(490 * CENTS)}, at=free.created_at)
+
+    await world.ask(principal(budget(5.10)))  # all of it is spent now, together with what was spent meanwhile
+    with pytest.raises(BudgetExceeded):
+        await world.ask(principal(budget(5.10)))
+    assert len(world.provider.calls) == 2

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.body import parse, read_json
 from ai_proxy.api.dependencies import CurrentActor, CurrentState, State
-from ai_proxy.api.openapi import errors
+from ai_proxy.api.openapi import errors, json_body
 from ai_proxy.core.exceptions import NotFound
 from ai_proxy.core.money import dollars
 from ai_proxy.core.types import SERVICE, Actor, Budget, Period
@@ -20,7 +20,7 @@ from ai_proxy.storage.usage import beginnings
 
 router = APIRouter(prefix="/api/budgets", tags=["limits"])
 
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": BudgetBody.model_json_schema()}}}}
+_BODY = json_body(BudgetBody)
 _PUT = errors(400, 401, 403, 404, 408, 413, 415, 500, 503)
 _LIST = errors(401, 403, 500, 503)
 _DELETE = errors(401, 403, 404, 500, 503)

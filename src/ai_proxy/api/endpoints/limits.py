@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from ai_proxy.api.body import parse, read_json
 from ai_proxy.api.dependencies import CurrentActor, CurrentState, State
-from ai_proxy.api.openapi import errors
+from ai_proxy.api.openapi import errors, json_body
 from ai_proxy.core.types import SERVICE, Actor
 from ai_proxy.schemas.limits import LimitChange, LimitItem, LimitList
 from ai_proxy.services import limits
@@ -12,9 +12,7 @@ from ai_proxy.services.limits import NamedLimit
 
 router = APIRouter(prefix="/api/limits", tags=["limits"])
 
-_BODY = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": LimitChange.model_json_schema()}}}
-}
+_BODY = json_body(LimitChange)
 _PUT = errors(400, 401, 403, 404, 408, 413, 415, 500, 503)
 _LIST = errors(401, 403, 500, 503)
 _DELETE = errors(401, 403, 404, 500, 503)

@@ -48,7 +48,7 @@ async def get_project(project_id: str, actor: CurrentActor, state: CurrentState)
 
 @router.patch(
     "/{project_id}",
-    summary="Rename or archive a project",
+    summary="Change or archive a project",
     operation_id="change_project",
     responses=_WRITE,
     openapi_extra=json_body(ProjectChange),
@@ -56,7 +56,12 @@ async def get_project(project_id: str, actor: CurrentActor, state: CurrentState)
 async def change_project(request: Request, project_id: str, actor: CurrentActor, state: CurrentState) -> ProjectItem:
     body = parse(await read_json(request, state["server"]), ProjectChange)
     changed = await projects.change(
-        state["database"], actor, project_id, name=body.name, archived=body.archived is not None
+        state["database"],
+        actor,
+        project_id,
+        name=body.name,
+        archived=body.archived is not None,
+        history=body.history,
     )
     state["keyring"].clear()
     return _item(changed)

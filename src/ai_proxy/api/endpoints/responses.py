@@ -52,6 +52,7 @@ async def create_response(request: Request) -> Response:
     responses=errors(401, 404, 500, 503),
 )
 async def get_response(response_id: str, principal: CurrentPrincipal, state: CurrentState) -> Response:
+    state["startup"].check()
     found = await responses.find(state["database"], principal.key_id, response_id)
     if found is None:
         raise ResponseNotFound(response_id)
@@ -66,6 +67,7 @@ async def get_response(response_id: str, principal: CurrentPrincipal, state: Cur
     responses=errors(401, 404, 500, 503),
 )
 async def delete_response(response_id: str, principal: CurrentPrincipal, state: CurrentState) -> dict[str, Any]:
+    state["startup"].check()
     if not await responses.forget(state["database"], principal.key_id, response_id):
         raise ResponseNotFound(response_id)
     return {"id": response_id, "object": "response", "deleted": True}
@@ -101,6 +103,7 @@ async def _before(
         if len(earlier) == _MOST_TURNS:
             message = f"previous_response_id: the conversation has more than {_MOST_TURNS} turns: send them as input."
             raise BadRequest(message, param="previous_response_id")
+        state["startup"].check()
         found = await responses.find_turn(state["database"], key_id, name)
         if found is None:
             raise PreviousResponseNotFound(name)
@@ -121,6 +124,7 @@ async def _items(state: State, key_id: str, wanted: Mapping[str, Counter[str]], 
         raise BadRequest(message, param="input")
     items: dict[str, Any] = {}
     for response_id, times in wanted.items():
+        state["startup"].check()
         found = await responses.find(state["database"], key_id, response_id)
         if found is None:
             continue

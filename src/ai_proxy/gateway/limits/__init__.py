@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 import msgspec
 import structlog
 
-from ai_proxy.core.exceptions import BudgetExceeded, LargerThanLimit, LimitExceeded, RateLimited
+from ai_proxy.core.exceptions import BudgetExceeded, DatabaseUnavailable, LargerThanLimit, LimitExceeded, RateLimited
 from ai_proxy.core.groups import BudgetSettings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Exchange, Limit, Principal, Spending
+from ai_proxy.core.types import PROVISIONAL_KEY_ID, Exchange, Limit, Principal, Spending
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import CHARACTERS_PER_TOKEN
 from ai_proxy.gateway.limits.budgets import Alert, Budgets, Reservation
@@ -58,10 +58,21 @@ class Limiter:
         self._most = settings.max_output_tokens
         self._metrics = metrics
         self._clock = clock
+        self._knows_spending = True
 
-    def load(self, spending: Mapping[str, Spending], at: int) -> None:
-        """Begin with what was spent before. `at` is the time as of which it is known, in microseconds."""
-        self._budgets.load(spending, at)
+    def expect(self) -> None:
+        """Let no call under a budget begin before `load` has told what was spent."""
+        self._knows_spending = False
+
+    def load(self, spending: Mapping[str, Spending], at: int, own_key: str | None = None) -> None:
+        """Add what was spent before. `at` is the time as of which it is known, in microseconds.
+
+        `own_key` is the id of the key whose calls had a provisional one so far.
+        """
+        self._budgets.add(spending, at)
+        if own_key is not None:
+            self._budgets.join(f"key:{PROVISIONAL_KEY_ID}", f"key:{own_key}")
+        self._knows_spending = True
 
     def spending(self, subject: str, at: int | None = None) -> Spending:
         """What a subject has spent in the current periods."""
@@ -70,11 +81,14 @@ class Limiter:
     async def admit(self, exchange: Exchange, call: Call) -> Admission | None:
         """Count the call, or raise `RateLimited`; `exchange` gets the headers that tell what is left.
 
-        None for a call that is nobody's.
+        None for a call that is nobody's. Raises `DatabaseUnavailable` as long as it is not known what was spent.
         """
         principal = exchange.principal
         if principal is None:
             return None
+        if principal.budgets and not self._knows_spending:
+            message = "The database was not reached yet, so nobody knows what is left of your budgets: try again."
+            raise DatabaseUnavailable(message)
         admission = Admission(principal, exchange.created_at)
         limits = principal.limits
         if limits:
@@ -87,16 +101,15 @@ class Limiter:
             admission.claims = claims
         return admission
 
-    async def reserve(self, admission: Admission | None, call: Call, find: Callable[[str | None], Route]) -> Call:
+    async def reserve(self, admission: Admission | None, call: Call, route: Route) -> Call:
         """Hold what the call may cost at most, if it is under a budget. Returns it with a limit of tokens to write.
 
-        `find` gives the route of a model. Raises `BudgetExceeded`, and `RateLimited` if running calls hold what is
-        left and do not end in time.
+        Raises `BudgetExceeded`, and `RateLimited` if running calls hold what is left and do not end in time.
         """
         if admission is None or not admission.principal.budgets or call.dialect == "count_tokens":  # costs nothing
             return call
         call, written = bounded(call, self._most)
-        worst = dearest(find(call.model), call, written)
+        worst = dearest(route, call, written)
         if worst == 0:  # free
             return call
         try:
@@ -114,14 +127,13 @@ class Limiter:
         cost = 0 if exchange.cached else exchange.cost or 0
         if cost or admission.reservation is not None:
             self._budgets.settle(principal.subjects, admission.reservation, cost, admission.at)
+            self._budgets.tell(principal.budgets, cost, admission.at)
         if admission.claims:
             usage = exchange.usage
             used = 0 if exchange.cached else usage.input_tokens + usage.output_tokens
             for claim in admission.claims:
                 claim.used = used
             await self._counters.settle(admission.claims, self._clock())
-        if cost and principal.budgets:
-            self._budgets.tell(principal.budgets, cost, admission.at)
 
     def _refuse(self, refusal: Refusal, exchange: Exchange, tokens: int) -> NoReturn:
         message = limit_refusal(refusal, tokens=tokens)

@@ -12,7 +12,7 @@ import msgspec
 
 from ai_proxy.core.exceptions import GatewayError, RateLimited
 from ai_proxy.core.types import Budget, Period, Spending
-from ai_proxy.gateway.limits.periods import kind_of, periods_at
+from ai_proxy.gateway.limits.periods import Periods, kind_of, periods_at
 from ai_proxy.gateway.limits.words import budget_refusal, name_of
 
 # Told when a subject's spending has reached so many per cent of a budget: subject, period, per cent, spent, amount.
@@ -36,7 +36,6 @@ class _Pot:
 
 
 _NOBODY: "deque[_Waiter]" = deque(maxlen=0)
-_NO_POTS: Mapping[int, _Pot] = {}
 
 
 class Reservation(msgspec.Struct, eq=False):
@@ -70,14 +69,23 @@ class Budgets:
         self._wait = wait
         self._alert = alert
         self._accounts: dict[str, dict[int, _Pot]] = {}
+        self._periods = periods_at(0)  # those in which money was spent last
+        self._current: dict[str, tuple[_Pot, ...]] = {}  # of the subjects that spent any in them
 
-    def load(self, spending: Mapping[str, Spending], at: int) -> None:
-        """Begin with what was spent before."""
+    def add(self, spending: Mapping[str, Spending], at: int) -> None:
+        """What was spent before, by calls that were not settled here."""
         numbers = periods_at(at)
         for subject, spent in spending.items():
-            amounts = (spent.day, spent.week, spent.month, spent.total)
-            pots = zip(numbers, amounts, strict=True)
-            self._accounts[subject] = {number: _Pot(amount) for number, amount in pots if amount}
+            for number, amount in zip(numbers, (spent.day, spent.week, spent.month, spent.total), strict=True):
+                if amount:
+                    self._pot(subject, number).spent += amount
+
+    def join(self, subject: str, other: str) -> None:
+        """From now on these two are one. Nothing may be reserved for the first of them."""
+        for number, pot in self._accounts.pop(subject, {}).items():
+            self._pot(other, number).spent += pot.spent
+        self._accounts[subject] = self._accounts.setdefault(other, {})
+        self._current.clear()
 
     def spending(self, subject: str, at: int) -> Spending:
         """What has been spent in the periods that `at` lies in."""
@@ -108,11 +116,9 @@ class Budgets:
         """The call is over and has cost so much, for each of the subjects."""
         touched = [] if reservation is None else _released(reservation)
         if cost:
-            numbers = periods_at(at)
+            periods = periods_at(at)
             for subject in subjects:
-                pots = self._accounts.get(subject, _NO_POTS)
-                for number in numbers:
-                    pot = pots.get(number) or self._pot(subject, number)
+                for pot in self._pots(subject, periods):
                     pot.spent += cost
                     if pot.waiting is not _NOBODY:
                         touched.append(pot)
@@ -121,10 +127,11 @@ class Budgets:
 
     def tell(self, budgets: Sequence[Budget], cost: int, at: int) -> None:
         """Alert those who want to know that a call of this cost, which is settled, has come to a part of a budget."""
+        periods = periods_at(at)
         for budget in budgets:
             if not budget.alerts:
                 continue
-            spent = self._pot(budget.subject, periods_at(at).number(budget.period)).spent
+            spent = self._pot(budget.subject, periods.number(budget.period)).spent
             before = (spent - cost) * 100
             if before >= budget.amount * budget.alerts[-1] or spent * 100 < budget.amount * budget.alerts[0]:
                 continue
@@ -148,6 +155,15 @@ class Budgets:
         if error is not None:
             raise error
 
+    def _pots(self, subject: str, periods: Periods) -> tuple[_Pot, ...]:
+        """One for each period. They are looked for once a day, not for each call."""
+        if periods is not self._periods:
+            self._periods, self._current = periods, {}
+        pots = self._current.get(subject)
+        if pots is None:
+            pots = self._current[subject] = tuple([self._pot(subject, number) for number in periods])
+        return pots
+
     def _pot(self, subject: str, number: int) -> _Pot:
         pots = self._accounts.get(subject)
         if pots is None:
@@ -156,6 +172,7 @@ class Budgets:
         if pot is None:
             if len(pots) >= _MOST_POTS:
                 _forget_old(pots)
+                self._current.pop(subject, None)
             pot = pots[number] = _Pot()
         return pot
 

@@ -4,7 +4,7 @@ https://platform.openai.com/docs/guides/rate-limits, https://platform.claude.com
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/11/
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import ceil
@@ -15,19 +15,23 @@ from ai_proxy.gateway.limits.counters import Claim
 def headers(claims: Sequence[Claim], *, anthropic: bool = False) -> dict[str, str]:
     """Of each kind, the limit of which least is left. Empty where there are no limits."""
     requests, tokens = _tightest(claims)
-    told: dict[str, str] = {}
+    most = None if requests is None else requests.limit.requests_per_minute
+    its_most = None if tokens is None else tokens.limit.tokens_per_minute
+    told = {**_limits(most, its_most)}
     if requests is not None:
-        told["x-ratelimit-limit-requests"] = str(requests.limit.requests_per_minute)
         told["x-ratelimit-remaining-requests"] = str(requests.requests_left)
         told["x-ratelimit-reset-requests"] = duration(requests.requests_reset)
     if tokens is not None:
-        told["x-ratelimit-limit-tokens"] = str(tokens.limit.tokens_per_minute)
         told["x-ratelimit-remaining-tokens"] = str(tokens.tokens_left)
         told["x-ratelimit-reset-tokens"] = duration(tokens.tokens_reset)
-    if told:
-        _tell_ietf(told, requests, tokens)
-        if anthropic:
-            _tell_anthropic(told, requests, tokens)
+    if tokens is not None and (
+        requests is None or tokens.tokens_left * (most or 0) < requests.requests_left * (its_most or 0)
+    ):
+        told["ratelimit"] = f'"tokens";r={tokens.tokens_left};t={ceil(tokens.tokens_reset)}'
+    elif requests is not None:
+        told["ratelimit"] = f'"requests";r={requests.requests_left};t={ceil(requests.requests_reset)}'
+    if anthropic:
+        _tell_anthropic(told, requests, tokens)
     return told
 
 
@@ -60,23 +64,14 @@ def _tightest(claims: Sequence[Claim]) -> tuple[Claim | None, Claim | None]:
     return requests, tokens
 
 
-def _tell_ietf(told: dict[str, str], requests: Claim | None, tokens: Claim | None) -> None:
-    """All policies, and how it is with the tightest."""
-    most = None if requests is None else requests.limit.requests_per_minute
-    its_most = None if tokens is None else tokens.limit.tokens_per_minute
-    told["ratelimit-policy"] = _policies(most, its_most)
-    if tokens is not None and (
-        requests is None or tokens.tokens_left * (most or 0) < requests.requests_left * (its_most or 0)
-    ):
-        told["ratelimit"] = f'"tokens";r={tokens.tokens_left};t={ceil(tokens.tokens_reset)}'
-    elif requests is not None:
-        told["ratelimit"] = f'"requests";r={requests.requests_left};t={ceil(requests.requests_reset)}'
-
-
 @lru_cache(1024)
-def _policies(requests: int | None, tokens: int | None) -> str:
-    amounts = (("requests", requests), ("tokens", tokens))
-    return ", ".join(f'"{kind}";q={most};w=60' for kind, most in amounts if most is not None)
+def _limits(requests: int | None, tokens: int | None) -> Mapping[str, str]:
+    """Of both kinds, and both in a policy. Empty if there are none."""
+    limits = {kind: most for kind, most in (("requests", requests), ("tokens", tokens)) if most is not None}
+    told = {f"x-ratelimit-limit-{kind}": str(most) for kind, most in limits.items()}
+    if limits:
+        told["ratelimit-policy"] = ", ".join(f'"{kind}";q={most};w=60' for kind, most in limits.items())
+    return told
 
 
 def _tell_anthropic(told: dict[str, str], requests: Claim | None, tokens: Claim | None) -> None:

@@ -67,10 +67,10 @@ def bounded(call: Call, most: int) -> tuple[Call, int]:
         # our own wording names the limit as every server knows it, and OpenAI's provider knows better
         name = "max_tokens" if call.is_ours and "max_tokens" in names else names[0]
         ours[name] = min(most, _OF_COMPLETIONS) if call.dialect == "completions" else most
+        stated = ours[name] * _answers(body)
     body = {**_without(body, bad), **ours}
     sent = body if call.is_ours else {**_without(call.fields, bad), **ours}
-    call = calls.changed(call, body, sent=sent)
-    return call, stated_output(call) or 0
+    return calls.changed(call, body, sent=sent), stated
 
 
 def dearest(route: Route, call: Call, written: int) -> int | None:
@@ -165,5 +165,5 @@ def _count(value: object) -> int:
     return math.ceil(value) if type(value) is float and 0 < value < _ENDLESS else 0
 
 
-def _without(body: Mapping[str, Any], bad: list[str]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name not in bad}
+def _without(body: Mapping[str, Any], bad: list[str]) -> Mapping[str, Any]:
+    return body if not bad else {name: value for name, value in body.items() if name not in bad}

@@ -1,0 +1,252 @@
+"""Exchanges that come from elsewhere, line by line: what is there stays as it is, and a bad line keeps out no other."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.types import OPERATOR_ID, Actor
+from ai_proxy.services import arrivals, chats
+from ai_proxy.services.arrivals import BadLine
+from ai_proxy.services.audit import note
+from ai_proxy.storage import transfer
+from ai_proxy.storage.engine import Connection, Database, outlast_lock
+from ai_proxy.storage.transfer import Arrival
+
+LONGEST_LINE = 64 * 2**20  # bytes
+
+_ROWS, _BYTES = 500, 4 * 2**20  # that are written in one transaction, or one line if that is longer
+_MOST_SHOWN = 20
+_LONGEST_REASON = 200
+_BOM = b"\xef\xbb\xbf"
+
+
+class Problem(NamedTuple):
+    line: int
+    reason: str
+
+
+class Report(msgspec.Struct):
+    """`existing` were there already, or twice in what came. `bad`: lines that could not be taken; `problems`: why, of
+    the first of them.
+    """
+
+    imported: int = 0
+    existing: int = 0
+    bad: int = 0
+    problems: list[Problem] = msgspec.field(default_factory=list)
+
+    def refuse(self, number: int, reason: str) -> None:
+        self.bad += 1
+        if len(self.problems) < _MOST_SHOWN:
+            self.problems.append(Problem(number, reason[:_LONGEST_REASON]))
+
+
+class _Known:
+    """Whom and what there is here, each asked for once. Who and what there is not, gives way to who imports."""
+
+    def __init__(self, instead: dict[str, str | None]) -> None:
+        self._instead = instead
+        self._found: dict[str, dict[str, str | None]] = {kind: {} for kind in instead}
+
+    async def learn(self, connection: Connection, kind: str, ids: set[str]) -> None:
+        known = self._found[kind]
+        if unknown := ids - known.keys():
+            there = await transfer.owners_there(connection, kind, unknown)
+            known.update({name: name if name in there else self._instead[kind] for name in unknown})
+
+    def of(self, kind: str, identifier: str) -> str | None:
+        return self._found[kind][identifier]
+
+
+class Import:
+    """Use as `begin`, then `take` for each block that comes, then `finish`.
+
+    What belongs to a key that is not here becomes `key`'s: a name or an identifier, by default the operator's first
+    key's. A user who is not here becomes the one who imports; a project, none.
+    """
+
+    def __init__(self, database: Database, actor: Actor, *, key: str | None, keep_texts: bool) -> None:
+        self.report = Report()
+        self._database = database
+        self._actor = actor
+        self._key = key
+        self._key_id = ""
+        self._keep_texts = keep_texts
+        self._without_texts: set[str] = set()
+        self._lines = _Lines()
+        self._batch: list[tuple[int, bytes]] = []
+        self._bytes = 0
+
+    async def begin(self) -> None:
+        """Find the key, and note it in the audit log. Raises `BadRequest`."""
+        async with self._database.transaction() as connection:
+            self._key_id = await key_id(connection, self._key)
+            self._without_texts = await transfer.projects_without_texts(connection)
+        self._known = _Known({"key": self._key_id, "user": self._actor.user_id, "project": None})
+        await self._note(outcome="begun")
+
+    async def take(self, block: bytes) -> None:
+        for number, line in self._lines.feed(block):
+            await self._add(number, line)
+
+    async def finish(self) -> Report:
+        for number, line in self._lines.end():
+            await self._add(number, line)
+        await self._write()
+        report = self.report
+        await self._note(outcome="done", imported=report.imported, existing=report.existing, bad=report.bad)
+        return report
+
+    async def _note(self, **details: object) -> None:
+        async def write() -> None:
+            async with self._database.transaction() as connection:
+                await note(connection, self._actor, "history.import", f"key:{self._key_id}", **details)
+
+        await outlast_lock(write)
+
+    async def _add(self, number: int, line: bytes | None) -> None:
+        if line is None:
+            self.report.refuse(number, f"it is longer than {LONGEST_LINE // 2**20} MiB")
+            return
+        if self._batch and self._bytes + len(line) > _BYTES:
+            await self._write()
+        self._batch.append((number, line))
+        self._bytes += len(line)
+        if len(self._batch) >= _ROWS or self._bytes > _BYTES:
+            await self._write()
+
+    async def _write(self) -> None:
+        batch, self._batch, self._bytes = self._batch, [], 0
+        if not batch:
+            return
+        found = await asyncio.to_thread(self._decode, batch)
+        new = await self._settled(found)
+        imported = await outlast_lock(lambda: transfer.add(self._database, new)) if new else 0
+        self.report.imported += imported
+        self.report.existing += len(found) - imported
+
+    def _decode(self, batch: Sequence[tuple[int, bytes]]) -> list[Arrival]:
+        found = []
+        for number, line in batch:
+            try:
+                found.append(_decoded(line, self._key_id, self._actor.user_id))
+            except BadLine as error:
+                self.report.refuse(number, str(error))
+        return found
+
+    async def _settled(self, found: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Those that are not there, as far as that can be told here, with owners who are."""
+        if not found:
+            return found
+        async with self._database.transaction() as connection:
+            alone = [_conversation(arrival) for arrival in found if arrival.alone]
+            there = await transfer.conversations_there(connection, alone)
+            await self._learn(connection, found)
+        new: list[Arrival] = []
+        for arrival in found:
+            if arrival.alone:
+                if _conversation(arrival) in there:
+                    continue
+                there.add(_conversation(arrival))
+            new.append(self._owned(arrival))
+        return new
+
+    async def _learn(self, connection: Connection, found: Sequence[Arrival]) -> None:
+        exchanges = [arrival.exchange for arrival in found]
+        givers = {arrival.feedback["user_id"] for arrival in found if arrival.feedback is not None}
+        await self._known.learn(connection, "key", {exchange.key_id for exchange in exchanges})
+        await self._known.learn(connection, "user", {exchange.user_id for exchange in exchanges} | givers)
+        projects = {exchange.project_id for exchange in exchanges if exchange.project_id is not None}
+        await self._known.learn(connection, "project", projects)
+
+    def _owned(self, arrival: Arrival) -> Arrival:
+        known, exchange = self._known, arrival.exchange
+        exchange.key_id = known.of("key", exchange.key_id) or self._key_id
+        exchange.user_id = known.of("user", exchange.user_id) or self._actor.user_id
+        if exchange.project_id is not None:
+            exchange.project_id = known.of("project", exchange.project_id)
+        wanted = self._keep_texts and exchange.project_id not in self._without_texts
+        exchange.keep_texts = exchange.keep_texts and wanted
+        if arrival.feedback is not None:
+            arrival.feedback["user_id"] = known.of("user", arrival.feedback["user_id"])
+        return arrival
+
+
+async def key_id(connection: Connection, named: str | None) -> str:
+    """That of a key, by name or identifier, or of the operator's first key. Raises `BadRequest`."""
+    if named is None:
+        found = await transfer.first_key(connection, OPERATOR_ID)
+        if found is None:
+            message = "key: name one, because the operator has none: 'ai-proxy keys create NAME' makes one."
+            raise BadRequest(message, param="key")
+        return found
+    keys = await transfer.keys_named(connection, named)
+    if len(keys) != 1:
+        message = f"key: there is {'more than one key' if keys else 'no key'} of this name: say its id."
+        raise BadRequest(message, param="key")
+    return keys[0]
+
+
+class _Probe(msgspec.Struct):
+    """What tells one kind of line from the other."""
+
+    id: Raw | UnsetType = UNSET
+    messages: Raw | UnsetType = UNSET
+
+
+_probe = msgspec.json.Decoder(_Probe)
+
+
+def _decoded(line: bytes, key_id: str, user_id: str) -> Arrival:
+    try:
+        found = _probe.decode(line)
+    except RecursionError:
+        raise BadLine("it is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadLine(str(error)) from None
+    if found.id is UNSET and found.messages is not UNSET:
+        return chats.decode(line, key_id=key_id, user_id=user_id)
+    return arrivals.decode(line)
+
+
+def _conversation(arrival: Arrival) -> str:
+    return arrival.exchange.conversation_id or ""
+
+
+class _Lines:
+    """Puts blocks together to lines, and counts them from 1. One that is too long is None: nobody keeps it."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._begun = bytearray()
+        self._size = 0
+
+    def feed(self, block: bytes) -> Iterator[tuple[int, bytes | None]]:
+        *ended, rest = block.split(b"\n")
+        for piece in ended:
+            self._keep(piece)
+            yield from self.end()
+        self._keep(rest)
+
+    def end(self) -> Iterator[tuple[int, bytes | None]]:
+        """What has begun ends here. Empty lines are none, but count."""
+        self._number += 1
+        too_long, line = self._size > LONGEST_LINE, bytes(self._begun)
+        self._begun, self._size = bytearray(), 0
+        if self._number == 1:
+            line = line.removeprefix(_BOM)
+        if too_long:
+            yield self._number, None
+        elif line := line.strip():
+            yield self._number, line
+
+    def _keep(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > LONGEST_LINE:
+            self._begun = bytearray()
+        else:
+            self._begun += piece
