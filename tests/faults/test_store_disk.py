@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests import ledger
+from tests.stores import Store
 
 # fsync and fdatasync fail for files whose path contains what is in the file that $FSYNC_FAILS names.
 FAILING_FSYNC = r"""
@@ -171,3 +172,22 @@ def test_fault_s10_a_process_stores_what_another_one_that_died_had_in_its_spool(
     second.eventually(lambda: questions(second) == expected, 10)
     second.eventually(lambda: not list((tmp_path / "data" / "spool").glob("*.spool")), 10)
     assert ledger.usage(second)[0] == ledger.usage(second)[1]
+
+
+def test_fault_s4_a_place_where_nothing_can_be_written_is_no_hindrance_with_a_database_elsewhere(
+    postgres, start, tmp_path
+):
+    (tmp_path / "data").write_text("no directory")
+    store = Store(postgres.new_database(), tmp_path)
+    service = start(tmp_path, **store.settings, AI_PROXY_RECORDER__WAIT=0.3, AI_PROXY_RECORDER__CAPACITY=2)
+    service.ask("before").raise_for_status()
+
+    with store.locked():
+        answers = [service.ask(f"meanwhile {number}").status_code for number in range(3)]
+        ready = service.client.get("/readyz")
+
+    assert answers == [200, 200, 503]
+    assert ready.json()["checks"]["history"] == "failing"
+    expected = [("before",), ("meanwhile 0",), ("meanwhile 1",)]
+    service.eventually(lambda: store.query("select question from exchanges order by id") == expected, 10)
+    service.eventually(lambda: service.client.get("/readyz").status_code == 200)

@@ -118,6 +118,24 @@ async def test_rows_of_a_write_that_takes_too_long_go_to_the_spool_and_are_store
     assert disk.rows == ["slow", "behind"]
 
 
+async def test_rows_that_come_while_a_write_takes_too_long_are_not_forgotten(disk, shelf):
+    disk.open.clear()
+    async with running(disk, shelf, wait=0.05) as recorder:
+        released = put(recorder, "slow")
+        await until(lambda: disk.attempts)
+        for number in range(20):
+            released += put(recorder, number)
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in released)), 5)
+        spooled = sorted(shelf.identifiers)
+        disk.open.set()
+        await until(lambda: recorder.spooled == 0)
+
+        assert (recorder.held, recorder.held_characters, recorder.lost) == (0, 0, 0)
+    assert spooled == sorted(["slow", *map(str, range(20))])
+    assert sorted(disk.rows) == spooled
+
+
 async def test_after_an_outage_answers_wait_for_their_commit_again(disk, shelf):
     disk.failures = 2
     async with running(disk, shelf) as recorder:

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 MOST_GROWTH = 16 * 2**20  # bytes of memory
 _WARM_UP = 0.2  # of the time
 _QUIET = 15.0  # seconds in which connections that nobody uses may close, and garbage be collected
-_ABOUT = {"tasks": 2, "threads": 2, "files": 6, "connections": 0, "lent": 0}  # how much more is as good as level
+_ROOM = {"tasks": 2, "threads": 2, "files": 6}  # how much more is as good as level
+_MOST_CONNECTIONS = 7  # of the pools, which are filled by and by
+_EACH = {"tasks": 0, "threads": 1, "files": 3}  # what comes with a connection
 
 
 class Result(NamedTuple):
@@ -44,7 +46,7 @@ def run(kind: str, directory: Path, *, seconds: float) -> Result:
         before, rss_before = _loaded(service, journal, counts, "warm", seconds * _WARM_UP)
         after, rss_after = _loaded(service, journal, counts, "long", seconds * (1 - _WARM_UP))
         wrong = books.problems(where.store, journal, provider.asked)
-        wrong += [f"{name}: {before[name]}, later {after[name]}" for name in _ABOUT if _has_grown(name, before, after)]
+        wrong += _growth_problems(before, after)
         if (growth := rss_after - rss_before) > MOST_GROWTH:
             wrong.append(f"memory grew by {growth / 2**20:.1f} MB")
         rows, outcomes = len(books.rows(where.store)), books.calls(service)
@@ -60,7 +62,8 @@ def _loaded(service: Service, journal: Journal, counts: Path, name: str, seconds
     with Load(service.url, journal, name=name, clients=16, ways=ALL_WAYS):
         for _ in range(10):
             time.sleep(seconds / 10)
-            tell(f"{name}: {len(journal.answered)} answered, {memory(service, 'VmRSS') / 2**20:.0f} MB")
+            megabytes = memory(service, "VmRSS") / 2**20
+            tell(f"{name}: {len(journal.answered)} answered, {megabytes:.0f} MB")
     books.wait_until_settled(service)
     time.sleep(min(_QUIET, seconds))
     counts.unlink(missing_ok=True)
@@ -69,5 +72,13 @@ def _loaded(service: Service, journal: Journal, counts: Path, name: str, seconds
     return json.loads(counts.read_text()), memory(service, "VmRSS")
 
 
-def _has_grown(name: str, before: dict[str, int], after: dict[str, int]) -> bool:
-    return after[name] > before[name] + _ABOUT[name]
+def _growth_problems(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    added = after["connections"] - before["connections"]
+    wrong = [
+        f"{name}: {before[name]}, later {after[name]}"
+        for name, room in _ROOM.items()
+        if after[name] > before[name] + max(0, added) * _EACH[name] + room
+    ]
+    if after["connections"] > _MOST_CONNECTIONS or after["lent"]:
+        wrong.append(f"of {after['connections']} connections {after['lent']} are lent")
+    return wrong

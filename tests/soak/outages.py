@@ -23,9 +23,18 @@ _RECOVERY = 5.0  # seconds after which everything works again
 class Result(NamedTuple):
     answered: int
     recoveries: list[float]  # seconds from the end of each outage until everything worked
+    drained: float  # seconds from the end of the long one until what had waited was in the history
     slowest: float  # seconds that the slowest call took
     during: int  # calls that were answered while the database was away
     problems: list[str]
+
+
+class Outage(NamedTuple):
+    """Seconds from its end until everything worked, and until nothing waited any more for the history."""
+
+    during: int
+    recovered: float
+    drained: float
 
 
 class Watch:
@@ -77,19 +86,19 @@ def run(kind: str, directory: Path, *, restarts: int, outage: float) -> Result:
             Watch(service) as watch,
         ):
             until_known(journal)
-            recoveries = [
-                _outage(service, where.away((signal.SIGINT, signal.SIGQUIT)[number % 2]), journal, _SHORT)[0]
+            all_outages = [
+                _outage(service, where.away((signal.SIGINT, signal.SIGQUIT)[number % 2]), journal, _SHORT)
                 for number in range(restarts)
             ]
-            recovery, during = _outage(service, where.away(), journal, outage)
-        recoveries.append(recovery)
+            all_outages.append(longest := _outage(service, where.away(), journal, outage))
+        recoveries = [each.recovered for each in all_outages]
         books.wait_until_settled(service)
         wrong = books.problems(where.store, journal, provider.asked) + watch.problems
         wrong += [f"{refusal.token} got {refusal.status}: {refusal.body[:200]}" for refusal in journal.refused]
         wrong += [f"{token} broke off" for token in journal.broken | journal.failed]
         wrong += [f"it took {seconds:.1f} s to recover" for seconds in recoveries if seconds > _RECOVERY]
         wrong += administrator.spending_problems(where.store)
-        return Result(len(journal.answered), recoveries, journal.slowest, during, wrong)
+        return Result(len(journal.answered), recoveries, longest.drained, journal.slowest, longest.during, wrong)
 
 
 def until_known(journal: Journal) -> None:
@@ -100,22 +109,21 @@ def until_known(journal: Journal) -> None:
         time.sleep(0.05)
 
 
-def _outage(service: Service, away: AbstractContextManager, journal: Journal, seconds: float) -> tuple[float, int]:
-    """Returns how long it took until everything worked again, and how many calls were answered in between."""
+def _outage(service: Service, away: AbstractContextManager, journal: Journal, seconds: float) -> Outage:
     with away:
         before = len(journal.answered)
         time.sleep(seconds)
         during = len(journal.answered) - before
     began = time.monotonic()
     service.eventually(lambda: _works(service), PATIENCE, pause=0.05)
-    recovery = time.monotonic() - began
-    tell(f"{seconds} s without the database, {during} calls answered, recovered in {recovery:.2f} s")
+    recovered = time.monotonic() - began
+    service.eventually(lambda: not books.metric(service, "aiproxy_records_spooled"), PATIENCE, pause=0.05)
+    outage = Outage(during, recovered, time.monotonic() - began)
+    tell(f"{seconds} s without the database: {outage}")
     time.sleep(_BETWEEN)
-    return recovery, during
+    return outage
 
 
 def _works(service: Service) -> bool:
-    """It says that it is ready, nothing waits, and what needs the database is answered."""
-    if service.client.get("/readyz").status_code != 200 or books.metric(service, "aiproxy_records_spooled"):
-        return False
-    return service.client.get("/api/history").status_code == 200
+    """It says that it is ready, and what needs the database is answered."""
+    return all(service.client.get(path).status_code == 200 for path in ("/readyz", "/api/history"))

@@ -7,7 +7,6 @@ call can find none.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal, Self
 
@@ -42,8 +41,10 @@ class Recorder:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._writing: list[asyncio.Task[None]] = []
+        self._is_writing = False
+        self._task: asyncio.Task[None] | None = None
+        self._hanging: asyncio.Task[None] | None = None  # its write took too long
+        self._replaying: asyncio.Task[None] | None = None
         self._unwritten = 0
         self.held = 0
         self.held_characters = 0
@@ -102,8 +103,8 @@ class Recorder:
         Or because no disk takes it in time; then it stays queued.
         """
         batch = self._batches[-1] if self._batches else None
-        if batch is None or batch.released.is_set() or len(batch.rows) >= self._settings.batch:
-            batch = Batch(self._settings.wait)
+        if batch is None or batch.is_overdue or len(batch.rows) >= self._settings.batch:
+            batch = Batch(self._settings.wait, self._give_up)
             self._batches.append(batch)
         batch.rows.append(exchange)
         size = _size(exchange)
@@ -113,10 +114,8 @@ class Recorder:
         return batch.released
 
     async def __aenter__(self) -> Self:
-        self._tasks = [
-            asyncio.create_task(self._run(), name="recorder"),
-            asyncio.create_task(self._replay.run(), name="replay"),
-        ]
+        self._task = asyncio.create_task(self._run(), name="recorder")
+        self._replaying = asyncio.create_task(self._replay.run(), name="replay")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -124,14 +123,13 @@ class Recorder:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._closing_time):
                 await self._idle.wait()
-        await _cancelled(self._tasks)
+        if not await _cancelled(self._task, self._replaying, self._hanging):
+            log.error("history: the last write does not break off, and is left alone", seconds=_CANCEL_TIME)
         if self.held:
             await self._spool_the_rest()
         if self.held:
             self._unwritten = self.held
             log.error("history: records lost at shutdown", records=self.held)
-        if not await _cancelled(self._writing):
-            log.error("history: the last write does not break off, and is left alone", seconds=_CANCEL_TIME)
 
     async def _spool_the_rest(self) -> None:
         """What the database did not take in time."""
@@ -139,7 +137,7 @@ class Recorder:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._closing_time):
                 for batch in (*self._replay.stranded, *current, *self._batches):
-                    batch.places = len(batch.rows)
+                    batch.places = batch.places or len(batch.rows)
                     if await self._spool.append(tuple(batch.rows)):
                         self._done(batch)
 
@@ -151,34 +149,47 @@ class Recorder:
             while self._batches:
                 began = clock()
                 batch = self._current = self._batches.popleft()  # what comes from now on waits for the next transaction
-                batch.places = len(batch.rows)
-                if await self._is_committed(batch):
+                batch.places = batch.places or len(batch.rows)
+                if self._writer.away or batch.is_overdue:
+                    await self._put_aside(batch)
+                elif await self._is_committed(batch):
                     self._done(batch)
+                elif batch.is_overdue:
+                    return  # another task has gone on
                 else:
                     await self._put_aside(batch)
                 self._current = None
                 await asyncio.sleep(max(0.0, began + self._settings.interval - clock()))
 
     async def _is_committed(self, batch: Batch) -> bool:
-        """Try to write it until it is overdue. A write that takes longer goes on, and all others wait for it."""
-        if self._writer.away:
-            return False
-        task = asyncio.create_task(self._writer.commit(batch.rows))
-        self._writing = [task]
-        await asyncio.wait(self._writing, timeout=max(0.0, batch.overdue - asyncio.get_running_loop().time()))
-        if not task.done():
-            task.add_done_callback(_heard)
-            self._writer.note("a transaction takes longer than answers may wait")
-            return False
+        """In time."""
+        self._is_writing = True
         try:
-            task.result()
+            await self._writer.commit(batch.rows)
         except DatabaseUnavailable as error:
             self._writer.note(error.reason)
             return False
-        return True
+        finally:
+            if not batch.is_overdue:
+                self._is_writing = False
+        return not batch.is_overdue
+
+    def _give_up(self, batch: Batch) -> None:
+        """Its write takes too long. It may go on, and all others wait for it; another task does what is left to do."""
+        if batch is self._current and self._is_writing:
+            self._writer.note("a transaction takes longer than answers may wait")
+            self._is_writing = False
+            self._replay.arriving = True
+            self._batches.appendleft(batch)
+            self._arrived.set()
+            self._hanging = self._task
+            self._task = asyncio.create_task(self._run(), name="recorder")
 
     async def _put_aside(self, batch: Batch) -> None:
-        if await self._spool.append(tuple(batch.rows)):
+        self._replay.arriving = True
+        is_spooled = await self._spool.append(tuple(batch.rows))
+        self._replay.arriving = False
+        if is_spooled:
             self._done(batch)
             self._replay.wake()
         else:
@@ -195,18 +206,12 @@ class Recorder:
             self._idle.set()
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> bool:
+async def _cancelled(*tasks: asyncio.Task[None] | None) -> bool:
     """Whether they have ended, soon after they were asked to."""
-    running = [task for task in tasks if not task.done()]
+    running = [task for task in tasks if task is not None and not task.done()]
     for task in running:
         task.cancel()
     return not running or not (await asyncio.wait(running, timeout=_CANCEL_TIME))[1]
-
-
-def _heard(task: asyncio.Task[None]) -> None:
-    """What became of a write that nobody waited for: its rows are in the spool, and are written again."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _size(exchange: Exchange) -> int:

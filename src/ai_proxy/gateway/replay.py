@@ -22,22 +22,31 @@ _BITE = 250  # rows in one transaction: those of calls wait for it
 class Batch:
     """Rows that go into one transaction. `released` is set when their answers need not wait any longer.
 
-    That is when they are in the database or in the spool. Should neither take them it is after `wait` seconds; should
-    they not even say so, after twice that.
+    That is when they are in the database or in the spool. `give_up` is called once if they are not in the database
+    after `wait` seconds; should neither take them, answers go out then, and should they not even say so, after twice
+    that.
     """
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: float, give_up: "Callable[[Batch], None]") -> None:
         self._loop = asyncio.get_running_loop()
+        self._overdue = self._loop.time() + wait
+        self._wait = wait
+        self._give_up = give_up
+        self._timer = self._loop.call_at(self._overdue, self._end_of_wait)
         self.rows: list[Exchange] = []
         self.places = 0
         self.characters = 0
-        self.overdue = self._loop.time() + wait
+        self.is_overdue = False
         self.released = asyncio.Event()
-        self._timer = self._loop.call_at(self.overdue + wait, self.released.set)
+
+    def _end_of_wait(self) -> None:
+        self.is_overdue = True
+        self._timer = self._loop.call_at(self._overdue + self._wait, self.released.set)
+        self._give_up(self)
 
     def strand(self) -> None:
         self._timer.cancel()
-        self._timer = self._loop.call_at(self.overdue, self.released.set)
+        self._timer = self._loop.call_at(self._overdue, self.released.set)
 
     def release(self) -> None:
         self._timer.cancel()
@@ -45,7 +54,10 @@ class Batch:
 
 
 class Replay:
-    """Run `run` in a task. `done` is called for a batch of `stranded`, which is in memory alone, when it is safe."""
+    """Run `run` in a task. `done` is called for a batch of `stranded`, which is in memory alone, when it is safe.
+
+    `arriving` is to be set while a batch is put aside.
+    """
 
     def __init__(self, writer: Writer, spool: Spool, done: Callable[[Batch], None], *, interval: float) -> None:
         self._writer = writer
@@ -55,6 +67,7 @@ class Replay:
         self._taken: list[Exchange] = []
         self._work = asyncio.Event()
         self._tended = 0.0
+        self.arriving = False
         self.stranded: deque[Batch] = deque()
 
     def wake(self) -> None:
@@ -103,7 +116,8 @@ class Replay:
             return False
         self._taken = self._taken or await self._spool.take(_BITE)
         if not self._taken:
-            self._writer.note(None)
+            if not self.arriving:  # else what it will be tried with is on its way
+                self._writer.note(None)
             return False
         await self._commit(self._taken)
         await self._spool.done()
