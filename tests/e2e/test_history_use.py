@@ -232,7 +232,7 @@ def test_a_stream_has_the_time_of_its_first_content(scripted):
     assert timing["overhead_ms"] == pytest.approx(timing["first_token_ms"] - timing["waited_ms"], abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["x", "%00", "a%2Fb", str(uuid4()), "'%20or%201=1"])
+@pytest.mark.parametrize("name", ["x", "%00", "a%2Fb", "8f61ed65-da07-44e0-85be-44f1debe3d5e", "'%20or%201=1"])
 def test_what_is_not_there_is_404(service, name):
     for path in (f"/api/history/{name}", f"/api/conversations/{name}"):
         response = service.client.get(path)
