@@ -22,6 +22,7 @@ from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.types import KeptAnswer, Turn
 from ai_proxy.gateway.alerts import Alerts
 from ai_proxy.gateway.auth import KeyRing
+from ai_proxy.gateway.context import Context
 from ai_proxy.gateway.idempotency import Idempotency
 from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.pipeline import Gateway
@@ -38,7 +39,7 @@ from ai_proxy.services.oidc import Oidc
 from ai_proxy.services.retention import Retention
 from ai_proxy.services.startup import Startup, Steps
 from ai_proxy.services.transfers import Transfers
-from ai_proxy.storage import conversations, idempotency
+from ai_proxy.storage import conversations, idempotency, responses
 from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.seen_keys import SeenKeysFile
@@ -94,16 +95,12 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
         secret = startup.secret.value
         keyring = KeyRing(startup.find, secret=secret, given=settings.given_key, seen=seen)
 
-        async def earlier(key_id: str, conversation_id: str) -> Sequence[Turn]:
-            startup.check()
-            return await conversations.earlier(database, key_id, conversation_id, budget=settings.conversation_budget)
-
         async def kept(key_id: str, key: str) -> KeptAnswer | None:
             startup.check()
             return await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
 
         limiter = _limiter(settings, metrics, alerts)
-        gateway = Gateway(recorder, earlier, metrics, settings.cache, limiter)
+        gateway = Gateway(recorder, _context(settings, database, startup), metrics, settings.cache, limiter)
         accounts = Accounts(database, secret, settings.sessions)
         oidc = _oidc(settings, http, accounts, database, secret)
         retention = Retention(database, settings.retention)
@@ -136,6 +133,18 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
                     server=settings.server,
                     keep_texts=settings.retention.keep_texts,
                 )
+
+
+def _context(settings: Settings, database: Database, startup: Startup) -> Context:
+    async def earlier(key_id: str, conversation_id: str) -> Sequence[Turn]:
+        startup.check()
+        return await conversations.earlier(database, key_id, conversation_id, budget=settings.conversation_budget)
+
+    async def find_response(key_id: str, response_id: str) -> tuple[bytes, bytes] | None:
+        startup.check()
+        return await responses.find_turn(database, key_id, response_id)
+
+    return Context(earlier, find_response, max_bytes=settings.server.max_body_bytes)
 
 
 def _limiter(settings: Settings, metrics: Metrics, alerts: Alerts) -> Limiter:

@@ -16,6 +16,7 @@ from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway.discovery import Discovery
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.routing import Names, Router
+from tests.context import NO_CONTEXT
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,7 @@ class World:
 
     def __init__(self, first=("gpt",), **options) -> None:
         self.first, self.second = Provider("first", first), Provider("second", ["llama"])
-        self.gateway = Gateway(History(), None, Metrics(), CacheSettings())
+        self.gateway = Gateway(History(), NO_CONTEXT, Metrics(), CacheSettings())
         self.discovery = self.use([self.first, self.second], **options)
 
     def use(self, providers, **options) -> Discovery:

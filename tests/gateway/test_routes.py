@@ -18,6 +18,7 @@ from ai_proxy.dialects.call import parse
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.routes import Routes
 from ai_proxy.providers.http import Http
+from tests.context import NO_CONTEXT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("bare_environment")]
 
@@ -62,10 +63,7 @@ def history():
 
 @pytest.fixture
 def gateway(history):
-    async def nothing(*_):
-        return ()
-
-    return Gateway(history, nothing, Metrics(), CacheSettings())
+    return Gateway(history, NO_CONTEXT, Metrics(), CacheSettings())
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ai_proxy.gateway.health import Account, Health
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.routing import Names, Router
 from ai_proxy.gateway.targets import Target
+from tests.context import NO_CONTEXT
 
 pytestmark = pytest.mark.anyio
 
@@ -165,13 +166,10 @@ async def events_of(provider: Provider, asked) -> list:
 def gateway_of(*providers: Provider) -> tuple[Gateway, list[Exchange]]:
     """A gateway whose one model goes to these providers in turn, and its history."""
 
-    async def nothing(*_):
-        return ()
-
     history = Rows()
     keys = {provider.name: [provider] for provider in providers}
     model = ModelSettings(targets=[f"{name}/tiny" for name in keys])
-    gateway = Gateway(history, nothing, Metrics(), CacheSettings())
+    gateway = Gateway(history, NO_CONTEXT, Metrics(), CacheSettings())
     gateway.use(Router(keys, {"small": model}, limits={}, names=Names()), Discovery({}, {}))
     return gateway, history.rows
 

@@ -1,13 +1,13 @@
 """The path of one LLM call: admit, route, call, record."""
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import cast
 
 from ai_proxy.core.groups import BudgetSettings, CacheSettings
 from ai_proxy.core.metrics import Metrics
-from ai_proxy.core.types import Attempt, Bounds, Exchange, Principal, Reuse, Turn
+from ai_proxy.core.types import Attempt, Bounds, Exchange, Principal, Reuse
 from ai_proxy.dialects.call import Call
 from ai_proxy.dialects.chat import Chunk, Completion
 from ai_proxy.gateway import translation
@@ -15,6 +15,7 @@ from ai_proxy.gateway.access import check_models, visible
 from ai_proxy.gateway.attempts import Attempts
 from ai_proxy.gateway.cache import Cache
 from ai_proxy.gateway.coalescing import Coalescer
+from ai_proxy.gateway.context import Context
 from ai_proxy.gateway.discovery import Discovery, listing
 from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.record import Keep, Record
@@ -23,9 +24,6 @@ from ai_proxy.gateway.redaction import Redact
 from ai_proxy.gateway.routing import Router
 from ai_proxy.gateway.targets import Target
 
-# The earlier exchanges of a conversation, oldest first, as far as they fit. Takes the key's id and the conversation's.
-Earlier = Callable[[str, str], Awaitable[Sequence[Turn]]]
-
 
 class Gateway:
     """However a call ends, it is recorded once: before its answer is complete, or after its client has gone."""
@@ -33,14 +31,14 @@ class Gateway:
     def __init__(
         self,
         recorder: Recorder,
-        earlier: Earlier,
+        context: Context,
         metrics: Metrics,
         cache: CacheSettings,
         limiter: Limiter | None = None,
     ) -> None:
         """Without a `limiter` of one's own, nobody is asked what was spent before."""
         self._recorder = recorder
-        self._earlier = earlier
+        self._context = context
         self._metrics = metrics
         self._limiter = limiter or Limiter(MemoryCounters(), BudgetSettings(), metrics)
         self._cache = Cache(cache)
@@ -167,14 +165,14 @@ class Gateway:
             self._cache.put(key, record.target, parts)
 
     async def _prepared(self, record: Record) -> None:
-        """Make the call what is asked, with all of its conversation; and find where it goes."""
+        """Make the call what is asked, with all that it refers to; and find where it goes."""
         exchange, call = record.exchange, record.call
         while not self._discovery.is_settled and not self._router.is_certain(call.model):
             await self._discovery.settled()  # soon after a start: providers' lists may say where it goes
         find = self._router.route
         check_models(exchange.principal, call.body, find)
-        if exchange.conversation_id is not None:
-            record.call = call.after(await self._earlier(exchange.key_id, exchange.conversation_id))
+        if exchange.conversation_id is not None or call.dialect == "responses":
+            record.call = await self._context.complete(exchange, call)
         record.route = find(call.model)
 
     async def _reserve(self, record: Record) -> None:

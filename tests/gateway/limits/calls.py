@@ -16,6 +16,7 @@ from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.pipeline import Gateway
 from ai_proxy.gateway.pricing import PriceTag, Rates
 from ai_proxy.gateway.routing import Route, Target
+from tests.context import NO_CONTEXT
 
 DOLLAR = 1_000_000_000
 CENTS = DOLLAR // 100
@@ -122,7 +123,7 @@ class World:
         self.limiter = Limiter(
             MemoryCounters(), BudgetSettings(**settings), self.metrics, lambda *alert: self.alerts.append(alert)
         )
-        self.gateway = Gateway(self.history, None, self.metrics, CacheSettings(**(cache or {})), self.limiter)
+        self.gateway = Gateway(self.history, NO_CONTEXT, self.metrics, CacheSettings(**(cache or {})), self.limiter)
         target = Target(
             provider=self.provider,
             model="tiny",
