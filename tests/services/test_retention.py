@@ -220,6 +220,9 @@ async def test_it_uses_a_quarter_of_the_time_at_most(database):
         def transaction(self):
             return _Timed(real())
 
+        def background(self):
+            return _Timed(database.background())
+
     class _Timed:
         def __init__(self, inner) -> None:
             self._inner = inner

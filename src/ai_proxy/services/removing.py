@@ -66,7 +66,7 @@ class Removing:
         """Do it in a transaction when it is our turn, then leave the database to others for three times as long."""
         while True:
             began = time.perf_counter()
-            async with self._database.transaction() as connection:
+            async with self._database.background() as connection:
                 ours = await retention.is_my_turn(connection)
                 done = await work(connection) if ours else 0
             if ours:

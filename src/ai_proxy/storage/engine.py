@@ -34,12 +34,14 @@ _LOCK_PATIENCE, _LOCK_PAUSE = 10.0, 0.1  # seconds that a lock may last, and bet
 class Kind(Protocol):
     """What one kind of database does in its own way.
 
-    `patience` is how many seconds a transaction may take, None if waits end by themselves.
+    `patience` is how many seconds a transaction may take, None if waits end by themselves. `one_writer` is whether only
+    one can write at a time.
     """
 
     beginning_of_change: tuple[str, ...]
     beginning_of_migration: tuple[str, ...]
     patience: float | None
+    one_writer: bool
 
     def readers(self, **pool: Any) -> AsyncEngine: ...
     def engine(self, **pool: Any) -> AsyncEngine: ...
@@ -110,6 +112,15 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """The same for the one writer of the history."""
         async with self._begin(self._writer) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[AsyncConnection]:
+        """The same for changes that nobody waits for. Where one writes at a time, they stand in that one's line.
+
+        Who waits for SQLite's lock instead tries again after pauses that grow, and so does the history meanwhile.
+        """
+        async with self._begin(self._writer if self._kind.one_writer else self._readers) as connection:
             yield connection
 
     @asynccontextmanager

@@ -56,6 +56,7 @@ class PostgreSQL:
         f"SELECT pg_advisory_xact_lock({_MIGRATIONS})",
     )
     patience: float | None = _PATIENCE
+    one_writer = False
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)

@@ -48,7 +48,7 @@ async def index_next(database: Database, *, most: int) -> int:
     if not rows:
         return 0
     entries = {row.exchange_id: _entry(row) if row.texts == "plain" else None for row in rows}
-    async with database.transaction() as connection:
+    async with database.background() as connection:
         # It may have been removed since it was read; and what another process has in its hands is left to it.
         free = select(Unindexed.exchange_id).where(Unindexed.exchange_id.in_(entries)).with_for_update(skip_locked=True)
         taken = delete(Unindexed).where(Unindexed.exchange_id.in_(free)).returning(Unindexed.exchange_id)

@@ -38,6 +38,7 @@ class SQLite:
     # (https://www.sqlite.org/lang_altertable.html#otheralter).
     beginning_of_migration: tuple[str, ...] = ("PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE")
     patience: float | None = None  # every wait has an end of its own: see busy_timeout
+    one_writer = True
 
     def __init__(self, url: str, directory: Path) -> None:
         _make(directory)
