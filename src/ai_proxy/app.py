@@ -97,10 +97,13 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
 
         async def kept(key_id: str, key: str) -> KeptAnswer | None:
             startup.check()
-            return await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
+            found = await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
+            if found is None:
+                recorder.check()
+            return found
 
         limiter = _limiter(settings, metrics, alerts)
-        gateway = Gateway(recorder, _context(settings, database, startup), metrics, settings.cache, limiter)
+        gateway = Gateway(recorder, _context(settings, database, startup, recorder), metrics, settings.cache, limiter)
         accounts = Accounts(database, secret, settings.sessions)
         oidc = _oidc(settings, http, accounts, database, secret)
         retention = Retention(database, settings.retention)
@@ -135,14 +138,18 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
                 )
 
 
-def _context(settings: Settings, database: Database, startup: Startup) -> Context:
+def _context(settings: Settings, database: Database, startup: Startup, recorder: Recorder) -> Context:
     async def earlier(key_id: str, conversation_id: str) -> Sequence[Turn]:
         startup.check()
+        recorder.check()
         return await conversations.earlier(database, key_id, conversation_id, budget=settings.conversation_budget)
 
     async def find_response(key_id: str, response_id: str) -> tuple[bytes, bytes] | None:
         startup.check()
-        return await responses.find_turn(database, key_id, response_id)
+        found = await responses.find_turn(database, key_id, response_id)
+        if found is None:
+            recorder.check()
+        return found
 
     return Context(earlier, find_response, max_bytes=settings.server.max_body_bytes)
 

@@ -29,7 +29,7 @@ def first_key(service: Service) -> str:
 
 def files_of(service: Service) -> bytes:
     """All that is kept beside the log: the database, its log, the secret."""
-    return b"".join(path.read_bytes() for path in (service.directory / "data").iterdir())
+    return b"".join(path.read_bytes() for path in (service.directory / "data").rglob("*") if path.is_file())
 
 
 def status_of(service: Service, headers, method="POST", path="/api/ask") -> int:

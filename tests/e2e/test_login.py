@@ -275,7 +275,7 @@ def test_a_key_wins_over_a_cookie(service):
     assert client.get("/api/auth/sessions", headers={"authorization": f"Bearer {KEY}"}).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/api/history", "/v1/models"])
+@pytest.mark.parametrize("path", ["/api/me/usage", "/v1/models"])
 def test_where_a_key_is_needed_a_cookie_is_not_looked_at(service, path):
     answer = sign_in(service).get(path)
 

@@ -156,6 +156,7 @@ def test_after_a_rotation_all_can_be_read_and_without_a_key_nothing_but_figures(
     items = with_none.history()
     assert [(item["question"], item["texts"]) for item in items] == [("third", "plain"), *[("", "encrypted")] * 2]
     assert with_none.client.get(f"/api/history/{items[-1]['id']}").status_code == 200
+    assert any(line["message"].startswith("encryption: no key is set") for line in with_none.log())
 
 
 def test_what_waits_for_the_database_is_encrypted_too(serve):

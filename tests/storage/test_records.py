@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
+from ai_proxy.core.exceptions import Unstorable
 from ai_proxy.core.types import Exchange, KeptAnswer, Usage
 from ai_proxy.storage import keys, records, schema
 from ai_proxy.storage.engine import Database
@@ -122,7 +122,7 @@ async def test_a_repeated_exchange_leaves_the_answer_that_was_kept_with_it(datab
 
 
 async def test_a_batch_with_a_bad_row_counts_nothing(database):
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Unstorable):
         await records.add(database, [exchange("1"), exchange("2", key_id="nobody's")])
 
     assert await rows(database) == []
@@ -133,7 +133,7 @@ async def test_sums_that_cannot_be_written_leave_no_exchange_behind(database):
         await connection.execute(text("create unique index one_day_only on daily_usage (day)"))
     await records.add(database, [exchange("0")])
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Unstorable):
         await records.add(database, [exchange("1", model="another")])
 
     assert await rows(database, text("select id from exchanges")) == [("0",)]

@@ -270,6 +270,10 @@ class DatabaseUnavailable(Unavailable):
         return str(self.__cause__).partition("\n")[0]
 
 
+class Unstorable(Exception):
+    """A row that the database will never take, whenever it is asked."""
+
+
 class HistoryFull(Unavailable):
     code = "history_full"
 

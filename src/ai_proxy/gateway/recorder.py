@@ -75,6 +75,15 @@ class Recorder:
     def _has_no_room(self) -> bool:
         return self._spool.disk_is_full or (self._writer.away and self._spool.is_full)
 
+    def check(self) -> None:
+        """Before somebody is told that something is not in the history. Raises `DatabaseUnavailable`.
+
+        It may be on its way there: an answer that is given again, or earlier words of a conversation.
+        """
+        if self.spooled or self._writer.away or self._replay.stranded:
+            message = "Some of what was answered is not in the database yet: try again in a few seconds."
+            raise DatabaseUnavailable(message)
+
     async def recover(self) -> None:
         """Before it is open: write what processes have left that are no more. Raises `DatabaseUnavailable`."""
         await self._replay.recover()
@@ -169,6 +178,10 @@ class Recorder:
         except DatabaseUnavailable as error:
             self._writer.note(error.reason)
             return False
+        except Exception as error:  # whatever it is: the rows must not go with it
+            log.exception("history: a transaction failed")
+            self._writer.note(type(error).__name__)
+            return False
         finally:
             if not batch.is_overdue:
                 self._is_writing = False
@@ -187,8 +200,13 @@ class Recorder:
 
     async def _put_aside(self, batch: Batch) -> None:
         self._replay.arriving = True
-        is_spooled = await self._spool.append(tuple(batch.rows))
-        self._replay.arriving = False
+        try:
+            is_spooled = await self._spool.append(tuple(batch.rows))
+        except Exception:
+            log.exception("history: the spool failed")
+            is_spooled = False
+        finally:
+            self._replay.arriving = False
         if is_spooled:
             self._done(batch)
             self._replay.wake()

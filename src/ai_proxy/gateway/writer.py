@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from ai_proxy.core.exceptions import DatabaseUnavailable
+from ai_proxy.core.exceptions import Unstorable
 from ai_proxy.core.types import Exchange
 
 log = structlog.get_logger()
@@ -14,6 +14,9 @@ log = structlog.get_logger()
 # Writes the rows in one transaction; a row that is already there is not an error. Raises `DatabaseUnavailable` if
 # another try makes sense.
 Write = Callable[[Sequence[Exchange]], Awaitable[None]]
+
+
+_ROWS_FAULTS = (Unstorable, ValueError, OverflowError)  # refused there, or before: nothing else is a row's own fault
 
 
 class Spool(Protocol):
@@ -85,9 +88,7 @@ class Writer:
                 part = parts.pop()
                 try:
                     await self._write(part)
-                except DatabaseUnavailable:
-                    raise
-                except Exception as error:  # noqa: BLE001 - must outlive a row that can never be stored
+                except _ROWS_FAULTS as error:
                     if len(part) == 1:
                         await self._reject(part[0], error)
                         rows.remove(part[0])

@@ -14,7 +14,7 @@ from ai_proxy.core.logging import say
 from ai_proxy.services import accounts
 from ai_proxy.services.keys import Keys
 from ai_proxy.services.times import now
-from ai_proxy.storage import keys, schema
+from ai_proxy.storage import history, keys, schema
 from ai_proxy.storage import secret as stored_secret
 from ai_proxy.storage.engine import Database
 
@@ -47,6 +47,8 @@ async def prepare(settings: Settings, database: Database, secret: ServerSecret) 
     is_first = not await keys.any_exist(database)
     if secret.is_new and not is_first:
         log.warning("keys: the secret file is gone, so no earlier key works: restore it, or make new keys")
+    if database.cipher is None and await history.newest_is_encrypted(database):
+        log.error("encryption: no key is set: texts are stored in clear from now on, those before cannot be read")
     setup_token = await accounts.new_setup_token(database, secret.value) if is_first else None
     new_key = await ensure_first(database, secret.value, settings.given_key)
     say(greeting(settings, new_key, setup_token))

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 
-from ai_proxy.core.exceptions import DatabaseUnavailable
+from ai_proxy.core.exceptions import DatabaseUnavailable, Unstorable
 from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.sqlite import SQLite
 
@@ -110,9 +110,18 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """The same for the one writer of the history."""
-        async with self._begin(self._writer) as connection:
-            yield connection
+        """The same for the one writer of the history. Raises `Unstorable` too.
+
+        What is not a row's own fault is one of the database's, whatever it is: other rows would fail for it as well.
+        """
+        try:
+            async with self._begin(self._writer) as connection:
+                yield connection
+        except (DataError, IntegrityError) as error:
+            message = "the database refuses the row"
+            raise Unstorable(message) from error
+        except DBAPIError as error:
+            raise self._away(error) from error
 
     @asynccontextmanager
     async def background(self) -> AsyncIterator[AsyncConnection]:

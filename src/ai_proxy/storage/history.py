@@ -13,7 +13,7 @@ from ai_proxy.storage.engine import Connection, Database
 from ai_proxy.storage.filters import Wanted
 from ai_proxy.storage.remarks import Remarks
 from ai_proxy.storage.tables import Bodies, Exchange
-from ai_proxy.storage.texts import readable, readable_bytes
+from ai_proxy.storage.texts import ENCRYPTED, readable, readable_bytes
 
 _PAGE_CHARACTERS = 8 * 2**20  # of question and answer on one page, or one exchange if that is longer
 
@@ -135,3 +135,10 @@ def _exchange(database: Database, row: Row[Any]) -> types.Exchange:
         asked_model=row.asked_model,
         keep_texts=row.texts != "none",
     )
+
+
+async def newest_is_encrypted(database: Database) -> bool:
+    """Whether the last exchange of all had its texts encrypted."""
+    async with database.transaction() as connection:
+        newest: str | None = await connection.scalar(select(Exchange.texts).order_by(Exchange.id.desc()).limit(1))
+    return newest == ENCRYPTED

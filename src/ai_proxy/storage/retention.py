@@ -106,7 +106,9 @@ async def drop_empty(connection: Connection, aim: Aim, *, most: int) -> int:
     if aim.but:
         conditions.append(func.coalesce(Conversation.project_id, "").not_in(aim.but))
     empty = select(*own).where(Conversation.forked_from.is_not(None), *conditions).limit(most)
-    return (await connection.execute(delete(Conversation).where(tuple_(*own).in_(empty)))).rowcount
+    # Said again, because somebody may have gone on with one while its lock was waited for.
+    still = delete(Conversation).where(tuple_(*own).in_(empty), Conversation.exchanges == 0)
+    return (await connection.execute(still)).rowcount
 
 
 async def drop_expired(connection: Connection, *, now: int, most: int) -> int:

@@ -219,3 +219,19 @@ def _marker(descriptor: int) -> bytes:
     data = os.pread(descriptor, _BEGINNING + _HEAD.size, 0)
     said, head = data[len(_MAGIC) : _BEGINNING], data[_BEGINNING:]
     return said if _parse(head, head[:_MARKER]) is None else head[:_MARKER]
+
+
+def append_line(path: Path, line: bytes) -> int:
+    """As a whole, with other processes at work on the same file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":  # somebody did not finish
+            line = b"\n" + line
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return len(line)

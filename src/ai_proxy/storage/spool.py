@@ -5,11 +5,11 @@ All work with files is done by one thread of its own: a disk may take its time, 
 
 import asyncio
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -18,7 +18,7 @@ import structlog
 from ai_proxy.core.types import Exchange
 from ai_proxy.storage import spooled
 from ai_proxy.storage.reserve import Reserve, is_full
-from ai_proxy.storage.segments import Segment
+from ai_proxy.storage.segments import Segment, append_line
 from ai_proxy.storage.spooled import Cipher
 
 T = TypeVar("T")
@@ -143,21 +143,32 @@ class Spool:
         own = {segment.path for segment in self._segments}
         aside = 0
         for path in sorted(self._directory.iterdir()):
-            if path.suffix == ".spool" and path not in own:
-                self._take_over(path)
-            elif path.suffix == ".damaged" or path.name == _REJECTED:
-                aside += path.stat().st_size
+            with suppress(FileNotFoundError):  # somebody has just put it away
+                if path.suffix == ".spool" and path not in own:
+                    self._take_over(path)
+                elif path.suffix == ".damaged" or path.name == _REJECTED:
+                    aside += path.stat().st_size
         self._aside = aside
 
     def _take_over(self, path: Path) -> None:
         if not path.stem.endswith(f".{self._database}"):
-            if path not in self._strangers:
-                self._strangers.add(path)
-                log.warning("spool: rows of another database wait here", file=path.name)
-        elif (segment := Segment.adopt(path)) is not None:
+            self._leave(path, "rows of another database wait here")
+            return
+        try:
+            segment = Segment.adopt(path)
+        except PermissionError:
+            self._leave(path, "a file cannot be read, and its rows wait")
+            return
+        if segment is not None:
             self._segments.append(segment)
             self._count(segment.records, segment.size)
             log.info("spool: rows of a process that has ended are taken over", file=path.name, records=segment.records)
+
+    def _leave(self, path: Path, why: str) -> None:
+        """Alone, and say so once."""
+        if path not in self._strangers:
+            self._strangers.add(path)
+            log.warning(f"spool: {why}", file=path.name)
 
     def _append(self, exchanges: Sequence[Exchange]) -> bool:
         payloads = [payload for exchange in exchanges if (payload := self._encoded(exchange)) is not None]
@@ -276,24 +287,8 @@ class Spool:
         if self._aside >= self._max_bytes:
             return False
         try:
-            self._aside += _append_line(self._directory / _REJECTED, spooled.line(exchange, self._cipher))
+            self._aside += append_line(self._directory / _REJECTED, spooled.line(exchange, self._cipher))
         except OSError as error:
             self._complain(error)
             return False
         return True
-
-
-def _append_line(path: Path, line: bytes) -> int:
-    """As a whole, with other processes at work on the same file."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":  # somebody did not finish
-            line = b"\n" + line
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return len(line)
