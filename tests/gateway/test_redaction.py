@@ -12,7 +12,7 @@ from ai_proxy.core.privacy import RedactionSettings
 from ai_proxy.core.types import Exchange, KeptAnswer
 from ai_proxy.dialects.call import parse
 from ai_proxy.dialects.chat import Completion
-from ai_proxy.gateway.detectors import DETECTORS
+from ai_proxy.gateway.detectors import DETECTORS, PIECE
 from ai_proxy.gateway.limits import Limiter, MemoryCounters
 from ai_proxy.gateway.record import Record
 from ai_proxy.gateway.redaction import Redaction
@@ -121,6 +121,56 @@ def test_what_stands_behind_something_similar_is_found(name):
 
 def test_an_account_number_is_as_long_as_its_country_has_it():
     assert redaction("ibans").text("DE89 3704 0044 0532 0130 00 ABCD") == "[redacted:ibans] ABCD"
+
+
+# Long texts are searched in pieces.
+
+
+@pytest.mark.parametrize(("name", "example"), [(name, example) for name in FOUND for example in FOUND[name]])
+def test_what_lies_across_the_border_of_two_pieces_is_found(name, example):
+    found = FOUND[name][example]
+    after = "" if example == "pem-cut" else ", after."
+
+    for before in {0, 1, len(found) // 2, len(found) - 1, len(found)}:
+        words = ("word " * PIECE)[: PIECE - before - 1] + " "
+        assert redaction(name).text(words + found + after) == f"{words}[redacted:{name}]{after}"
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_only_looks_like_it_stays_there_too(name):
+    for like in LEFT[name]:
+        for before in range(0, len(like) + 1, 3):
+            text = ("word " * PIECE)[: PIECE - before - 1] + f" {like} after."
+            assert redaction(name).text(text) == text
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-" + "a-" * PIECE,
+        "ghp_" + "a" * PIECE,
+        "whsec_" + "a+/=" * PIECE,
+        "eyJ" + "a" * (PIECE - 3) + ".eyJ" + "b" * 3 * PIECE + "." + "c" * PIECE,
+        "-----BEGIN PRIVATE KEY-----" + "a-b--c---d----e" * PIECE + "-----END PRIVATE KEY-----",
+    ],
+    ids=["dashes", "letters", "base64", "jwt", "pem"],
+)
+def test_a_secret_of_several_pieces_is_found_as_a_whole(secret):
+    assert redaction("secrets").text(f"Before: {secret}, after.") == "Before: [redacted:secrets], after."
+
+
+@pytest.mark.parametrize("text", ["eyJ" + "a" * PIECE + ".eyJ short.", "eyJ" + "a" * 2 * PIECE + ". eyJ"])
+def test_what_only_begins_like_a_token_of_several_pieces_stays(text):
+    assert redaction("secrets").text(text) == text
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_string_of_several_pieces_is_one(before):
+    text = "x" * (PIECE - before) + '\n"' * PIECE + " a@b.org \\"
+
+    redacted = redaction("emails").body(json.dumps([text, "a@b.org"]).encode())
+
+    assert json.loads(redacted) == [text.replace("a@b.org", "[redacted:emails]"), "[redacted:emails]"]
 
 
 def test_rules_of_the_operators_are_found_in_any_language():

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import DatabaseUnavailable, Unauthenticated
-from ai_proxy.core.types import PROVISIONAL_KEY_ID, Principal
+from ai_proxy.core.types import PROVISIONAL_KEY_ID, Principal, SeenKey
 from ai_proxy.gateway.auth import KeyRing, Memory
 from ai_proxy.gateway.seen_keys import SeenKeys
 from tests.recording import until
@@ -25,16 +25,21 @@ class File:
     def __init__(self, keys=()) -> None:
         self.keys = list(keys)
         self.writes = 0
+        self.removed = []
+        self.others: list[SeenKey] = []
         self.error: OSError | None = None
 
     def load(self):
         return self.keys
 
-    def save(self, keys) -> None:
+    def save(self, keys, removed):
+        """With keys of `others`, as a file does that several share."""
         self.writes += 1
+        self.removed.append(removed)
         if self.error is not None:
             raise self.error
-        self.keys = keys
+        self.keys = [*self.others, *keys]
+        return self.keys
 
 
 class Clock:
@@ -147,6 +152,49 @@ async def test_a_disk_that_takes_nothing_is_in_the_log_once_and_tried_again():
 
     assert [line["reason"] for line in log] == ["No space left on device"]
     assert len(file.keys) == 4
+
+
+async def test_keys_that_another_process_has_seen_are_known_after_a_write():
+    file = File()
+    file.others = [SeenKey("theirs", ALICE, 1_000_000)]
+    async with seen_keys(file, clock=Clock()) as seen:
+        seen.note("ours", ALICE)
+        await until(lambda: seen.find("theirs"))
+
+        assert seen.find("ours") == ALICE
+
+
+async def test_what_was_removed_while_nothing_could_be_written_is_told_afterwards():
+    file = File()
+    async with seen_keys(file) as seen:
+        for name in ("first", "second"):
+            seen.note(name, ALICE)
+        await until(lambda: file.writes == 1)
+        file.error = OSError(28, "No space left on device")
+        seen.note("first", None)
+        await until(lambda: file.writes == 2)
+        file.error = None
+        seen.note("second", None)
+
+    assert file.removed == [set(), {"first"}, {"first", "second"}]
+
+
+async def test_a_key_that_is_good_again_is_not_removed():
+    file = File()
+    async with seen_keys(file) as seen:
+        seen.note("digest", ALICE)
+        seen.note("digest", None)
+        seen.note("digest", ALICE)
+
+    assert file.removed[-1] == set()
+
+
+async def test_keys_of_others_go_too_when_something_about_keys_was_changed():
+    file = File()
+    async with seen_keys(file) as seen:
+        seen.clear()
+
+    assert file.removed == [None]
 
 
 # With the ring of keys

@@ -1,6 +1,7 @@
 """Texts that are encrypted in the database: who can read them, and what becomes of those that nobody can."""
 
 import base64
+import threading
 
 import pytest
 
@@ -97,6 +98,30 @@ async def test_texts_are_unreadable_in_the_database_and_readable_with_the_key(st
     assert CANARY not in stored
     assert stored.count("'encrypted'") == 2
     assert await read(store, ROTATED) == [("2", CANARY, CANARY), ("1", CANARY, CANARY)]
+
+
+class Observed(Cipher):
+    """Knows in which threads it has encrypted."""
+
+    def __init__(self, keys) -> None:
+        super().__init__(keys)
+        self.threads: set[threading.Thread] = set()
+
+    def encrypt(self, text: str) -> str:
+        self.threads.add(threading.current_thread())
+        return super().encrypt(text)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("length", "elsewhere"), [(1000, False), (60_000, True)])
+async def test_nobody_waits_while_long_texts_are_encrypted(store, length, elsewhere):
+    cipher = Observed([NEW])
+    text = "x" * length
+
+    await write(store, cipher, exchange("1", question=text), exchange("2", answer=text))
+
+    assert (threading.current_thread() not in cipher.threads) == elsewhere
+    assert await read(store, cipher) == [("2", CANARY, text), ("1", text, CANARY)]
 
 
 @pytest.mark.anyio

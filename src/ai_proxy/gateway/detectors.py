@@ -1,12 +1,16 @@
 """What is known to look like a secret or like somebody's own: each a regular expression, and a check of what it found.
 
 The expressions read no part of a text more than a few times, whatever the text is: what repeats is possessive or
-bounded, and none begins in the middle of what it would read through.
+bounded, and none begins in the middle of what it would read through. `re` holds the interpreter's lock as long as it
+searches, so a long text is searched in pieces: others run in between.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
+
+PIECE = 65_536  # characters that are searched in one go
+_LONGEST = 1024  # characters that an expression reads at most, those around what it finds included
 
 # Where what was found ends, None if it is not what it looks like.
 Check = Callable[[re.Match[str]], int | None]
@@ -18,24 +22,31 @@ class Detector(Protocol):
     def __call__(self, text: str, replacement: str) -> str: ...
 
 
+# How they begin: `_secret_end` finds where they end, however long they are.
 _SECRETS = re.compile(
     r"""
     (?<![\w-])(?:
-        sk-[\w-]{16,}+ |                                       # OpenAI, Anthropic and those that do as they do
-        (?:gh[opusr]|github_pat)_\w{20,}+ |                    # GitHub
-        glpat-[\w-]{20,}+ |                                    # GitLab
+        sk-[\w-]{16} |                                         # OpenAI, Anthropic and those that do as they do
+        (?:gh[opusr]|github_pat)_\w{20} |                      # GitHub
+        glpat-[\w-]{20} |                                      # GitLab
         (?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9]) |                # Amazon
         AIza[\w-]{35}(?![\w-]) |                               # Google
-        xox[a-z]-[\w-]{10,}+ | xapp-[\w-]{10,}+ |              # Slack
-        (?:sk|rk)_(?:live|test)_\w{16,}+ | whsec_[\w+/=]{16,}+ |  # Stripe, webhooks
-        hf_\w{30,}+ | gsk_\w{30,}+ | npm_\w{30,}+ | pypi-[\w-]{30,}+ |
-        aip_[\w-]{20,}+ |                                      # ours
-        eyJ[\w-]{10,}+\.eyJ[\w-]{10,}+\.[\w-]*+                # JSON Web Tokens
+        xox[a-z]-[\w-]{10} | xapp-[\w-]{10} |                  # Slack
+        (?:sk|rk)_(?:live|test)_\w{16} | whsec_[\w+/=]{16} |   # Stripe, webhooks
+        hf_\w{30} | gsk_\w{30} | npm_\w{30} | pypi-[\w-]{30} |
+        aip_[\w-]{20} |                                        # ours
+        eyJ[\w-]{10}                                           # JSON Web Tokens
     )
-    | -----BEGIN[A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----[^-]*+(?:-(?!----)[^-]*+)*+(?:-----END[A-Z0-9 ]{0,60}-----)?
+    | -----BEGIN[A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
     """,
     re.VERBOSE | re.ASCII,
 )
+_OF_LETTERS = ("gho_", "ghp_", "ghu_", "ghs_", "ghr_", "github", "sk_", "rk_", "hf_", "gsk_", "npm_")
+_OF_ONE_LENGTH = ("AKIA", "ASIA", "AIza")
+_LETTERS_ONLY = re.compile(r"\w*+", re.ASCII)
+_WITH_DASHES = re.compile(r"[\w-]*+", re.ASCII)
+_OF_BASE64 = re.compile(r"[\w+/=]*+", re.ASCII)
+_END_OF_PEM = re.compile(r"-----END[A-Z0-9 ]{0,60}-----")
 _OF_SECRETS = (
     *("sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "AKIA", "ASIA", "AIza", "xox", "xapp-"),
     *("_live_", "_test_", "whsec_", "hf_", "gsk_", "npm_", "pypi-", "aip_", "eyJ", "PRIVATE KEY"),
@@ -71,6 +82,48 @@ _DOUBLED = bytes.maketrans(bytes(range(10)), bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9
 _LETTERS = {ord("A") + number: str(10 + number) for number in range(26)}
 
 
+def _secret_end(match: re.Match[str]) -> int | None:
+    found, text, end = match[0], match.string, match.end()
+    if found.startswith("-----"):
+        return _pem_end(text, end)
+    if found.startswith("eyJ"):
+        return _jwt_end(text, end)
+    if found.startswith(_OF_ONE_LENGTH):
+        return end
+    if found.startswith("whsec_"):
+        return _end_of_run(_OF_BASE64, text, end)
+    return _end_of_run(_LETTERS_ONLY if found.startswith(_OF_LETTERS) else _WITH_DASHES, text, end)
+
+
+def _pem_end(text: str, at: int) -> int:
+    """One that was cut off ends with the text."""
+    end = text.find("-----", at)
+    if end < 0:
+        return len(text)
+    match = _END_OF_PEM.match(text, end)
+    return end if match is None else match.end()
+
+
+def _jwt_end(text: str, at: int) -> int | None:
+    """It has a head, a body that begins like one, and a signature: https://datatracker.ietf.org/doc/html/rfc7519"""
+    end = _end_of_run(_WITH_DASHES, text, at)
+    if not text.startswith(".eyJ", end):
+        return None
+    body = end + len(".eyJ")
+    end = _end_of_run(_WITH_DASHES, text, body)
+    if end - body < 10 or not text.startswith(".", end):  # noqa: PLR2004
+        return None
+    return _end_of_run(_WITH_DASHES, text, end + 1)
+
+
+def _end_of_run(characters: re.Pattern[str], text: str, at: int) -> int:
+    while match := characters.match(text, at, at + PIECE):
+        if match.end() < at + PIECE:
+            return match.end()
+        at = match.end()
+    return at
+
+
 def _card_end(match: re.Match[str]) -> int | None:
     """Luhn's sum: https://www.iso.org/standard/70484.html"""
     digits = match[0].encode().translate(_VALUES, b" -")
@@ -92,43 +145,54 @@ def _iban_end(match: re.Match[str]) -> int | None:
     return None if follows.isascii() and follows.isalnum() else end
 
 
-def _finding(expression: re.Pattern[str], *parts: str) -> Detector:
+def _end(match: re.Match[str]) -> int:
+    return match.end()
+
+
+def _finding(expression: re.Pattern[str], *parts: str, check: Check = _end) -> Detector:
     """A text with none of these `parts` has nothing to be found."""
 
     def redacted(text: str, replacement: str) -> str:
         if parts and not any(part in text for part in parts):
             return text
-        return expression.sub(replacement, text)
-
-    return redacted
-
-
-def _checking(expression: re.Pattern[str], check: Check) -> Detector:
-    def redacted(text: str, replacement: str) -> str:
-        parts: list[str] = []
+        found: list[str] = []
         done = at = 0
-        while match := expression.search(text, at):
+        while match := _search(expression, text, at):
             end = check(match)
             if end is None:
                 at = match.start() + 1  # the real one may begin within
                 continue
-            parts += text[done : match.start()], replacement
+            found += text[done : match.start()], replacement
             done = at = end
-        return "".join((*parts, text[done:])) if parts else text
+        return "".join((*found, text[done:])) if found else text
 
     return redacted
 
 
+def _search(expression: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
+    """The first one from there on, as if the text were searched in one go."""
+    while at < len(text):
+        border = at + PIECE
+        match = expression.search(text, at, border + _LONGEST)
+        if match is not None and match.start() < border:
+            return match
+        at = border  # one that begins behind it may have been cut off
+    return None
+
+
+_FINDING_PHONES = [_finding(expression) for expression in _PHONES]
+
+
 def _phones(text: str, replacement: str) -> str:
-    for expression in _PHONES:
-        text = expression.sub(replacement, text)
+    for find in _FINDING_PHONES:
+        text = find(text, replacement)
     return text
 
 
 DETECTORS: Mapping[str, Detector] = {
-    "secrets": _finding(_SECRETS, *_OF_SECRETS),
+    "secrets": _finding(_SECRETS, *_OF_SECRETS, check=_secret_end),
     "emails": _finding(_EMAILS, "@"),
     "phones": _phones,
-    "cards": _checking(_CARDS, _card_end),
-    "ibans": _checking(_IBANS, _iban_end),
+    "cards": _finding(_CARDS, check=_card_end),
+    "ibans": _finding(_IBANS, check=_iban_end),
 }

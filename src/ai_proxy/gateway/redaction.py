@@ -13,13 +13,13 @@ import msgspec
 
 from ai_proxy.core.privacy import RedactionSettings, expressions
 from ai_proxy.core.types import Exchange
-from ai_proxy.gateway.detectors import DETECTORS
+from ai_proxy.gateway.detectors import DETECTORS, PIECE
 
 # What is to be stored of an exchange: a copy of it.
 Redact = Callable[[Exchange], Exchange]
 
-# A string of JSON; possessive, and ended by the end of the text too, so that no part of it is read twice.
-_STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)("|\\?\Z)', re.DOTALL)
+# What a string of JSON consists of, between its quotes.
+_WRITTEN = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _raw = msgspec.json.Decoder(msgspec.Raw)
 
 Rule = Callable[[str], str]
@@ -69,18 +69,34 @@ class Redaction:
     def body(self, body: bytes) -> bytes:
         """Of JSON, only strings are changed, so that it stays what it is."""
         text = body.decode(errors="surrogateescape")
-        changed = _STRING.sub(self._string, text)
+        changed = self._strings(text)
         if not _is_json(body):
             changed = self.text(changed)
         return body if changed == text else changed.encode(errors="surrogateescape")
 
-    def _string(self, match: re.Match[str]) -> str:
-        written, end = match.groups()
-        if not written:
-            return match[0]
-        text = _unquoted(written)
-        changed = self.text(text)
-        return match[0] if changed == text else _quoted(changed)[:-1] + end
+    def _strings(self, text: str) -> str:
+        """A string that is cut off ends with the text."""
+        parts: list[str] = []
+        done = end = 0
+        while (start := text.find('"', end)) >= 0:
+            end = _end_of_string(text, start + 1)
+            if end > start + 1:
+                found = _unquoted(text[start + 1 : end])
+                changed = self.text(found)
+                if changed != found:
+                    parts += text[done:start], _quoted(changed)[:-1]
+                    done = end
+            end += 1
+        return "".join((*parts, text[done:])) if parts else text
+
+
+def _end_of_string(text: str, at: int) -> int:
+    """Where its last quote is, or what the text ends with. In pieces, as detectors do it."""
+    while match := _WRITTEN.match(text, at, at + PIECE):
+        if match.end() < at + PIECE - 1:  # else it may have been cut off, maybe behind a backslash
+            return match.end()
+        at = match.end()
+    return at
 
 
 def _unquoted(written: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -14,7 +14,9 @@ from ai_proxy.core.types import Principal, SeenKey
 log = structlog.get_logger()
 
 Load = Callable[[], Sequence[SeenKey]]
-Save = Callable[[Sequence[SeenKey]], None]  # raises `OSError`
+# Takes what is known, and digests of what is to go; None for all that others know. Returns what they and we know now.
+# Raises `OSError`.
+Save = Callable[[Sequence[SeenKey], Collection[str] | None], Sequence[SeenKey]]
 
 _GOOD_FOR = 7 * 24 * 3600  # seconds after which nobody knows whether a key still works
 _FRESH = 3600  # seconds in which it is not worth writing that a key was seen once more
@@ -28,7 +30,7 @@ class SeenKeys:
     def __init__(
         self,
         load: Load = lambda: (),
-        save: Save = lambda _: None,
+        save: Save = lambda keys, _: keys,
         *,
         most: int = 10_000,
         pause: float = _PAUSE,
@@ -41,6 +43,7 @@ class SeenKeys:
         self._pause = pause
         self._clock = clock
         self._keys: OrderedDict[str, SeenKey] = OrderedDict()  # those used last are at the end
+        self._removed: set[str] | None = set()  # since it was written; None is for all
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._complaint: str | None = None
@@ -56,11 +59,13 @@ class SeenKeys:
         if principal is None:
             if known is not None:
                 del self._keys[digest]
-                self._changed.set()
+                self._remove(digest)
             return
         now = int(self._clock())
         if known is None or known.principal != principal or known.at <= now - _FRESH:
             self._keys[digest] = SeenKey(digest, principal, now)
+            if self._removed:
+                self._removed.discard(digest)
             self._changed.set()
         self._keys.move_to_end(digest)
         if len(self._keys) > self._most:
@@ -68,9 +73,8 @@ class SeenKeys:
 
     def clear(self) -> None:
         """Something about keys has changed: none may be used before the database has said what it is."""
-        if self._keys:
-            self._keys.clear()
-            self._changed.set()
+        self._keys.clear()
+        self._remove(None)
 
     async def __aenter__(self) -> Self:
         found = await asyncio.to_thread(self._load)
@@ -93,12 +97,25 @@ class SeenKeys:
             await self._write()
             await asyncio.sleep(self._pause)
 
+    def _remove(self, digest: str | None) -> None:
+        if digest is None:
+            self._removed = None
+        elif self._removed is not None:
+            self._removed.add(digest)
+        self._changed.set()
+
     async def _write(self) -> None:
         self._changed.clear()
+        removed, self._removed = self._removed, set()
         try:
-            await asyncio.to_thread(self._save, list(self._keys.values()))
+            found = await asyncio.to_thread(self._save, list(self._keys.values()), removed)
             self._complaint = None
         except OSError as error:
+            both = None if removed is None or self._removed is None else removed | self._removed
+            self._removed = both and both - self._keys.keys()
             if error.strerror != self._complaint:
                 self._complaint = error.strerror
                 log.warning("keys: those that were seen cannot be kept for the next start", reason=error.strerror)
+            return
+        if not self._changed.is_set():  # else what was noted meanwhile is newer, and written next
+            self._keys = OrderedDict((key.digest, key) for key in found[-self._most :])

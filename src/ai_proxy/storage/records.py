@@ -1,5 +1,6 @@
 """Writing exchanges: each goes into the history and into the sums of its day, together and exactly once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
@@ -28,6 +29,8 @@ _EPOCH = date(1970, 1, 1)
 
 # What configuration and providers say may be longer than its column: SQLite does not mind, PostgreSQL refuses the row.
 _LONGEST_MODEL, _LONGEST_PROVIDER, _LONGEST_REASON, _LONGEST_ID = 200, 100, 100, 200
+
+_MANY = 100_000  # characters, for whose encryption nobody else is to wait
 
 _TRIES = 3  # to write rows that somebody else writes too
 
@@ -71,7 +74,7 @@ async def add_new(
 
 
 async def _write(connection: Connection, exchanges: Sequence[types.Exchange], cipher: Cipher | None) -> None:
-    if await _add.write(connection, [_row(exchange, cipher) for exchange in exchanges]) != len(exchanges):
+    if await _add.write(connection, await _rows(exchanges, cipher)) != len(exchanges):
         raise _Repeated
     await _count.write(connection, summed(exchanges))
     if bodies := [_bodies(exchange, cipher) for exchange in exchanges if _has_bodies(exchange)]:
@@ -135,6 +138,17 @@ def _counts(exchange: types.Exchange) -> Counts:
 def _day(number: int) -> str:
     """The day (UTC) with this number, counted from the epoch."""
     return (_EPOCH + timedelta(days=number)).isoformat()
+
+
+async def _rows(exchanges: Sequence[types.Exchange], cipher: Cipher | None) -> list[dict[str, object]]:
+    """Long texts are encrypted in a thread: others need not wait for that."""
+
+    def made() -> list[dict[str, object]]:
+        return [_row(exchange, cipher) for exchange in exchanges]
+
+    if cipher is None or sum(len(exchange.question) + len(exchange.answer) for exchange in exchanges) <= _MANY:
+        return made()
+    return await asyncio.to_thread(made)
 
 
 def _row(exchange: types.Exchange, cipher: Cipher | None) -> dict[str, object]:
