@@ -176,8 +176,9 @@ def test_what_was_exported_and_removed_is_imported(said, asked, tmp_path):
 
     imported, again = said("import", "x", "--key", "laptop"), said("import", "x", "--key", "laptop")
 
-    assert imported == (0, "Imported: 2. There already: 0. Bad lines: 0.\n")
-    assert again == (0, "Imported: 0. There already: 2. Bad lines: 0.\n")
+    whose = "What was of a key that is not here: of laptop (k).\n"
+    assert imported == (0, f"Imported: 2. There already: 0. Bad lines: 0.\n{whose}")
+    assert again == (0, f"Imported: 0. There already: 2. Bad lines: 0.\n{whose}")
 
 
 def test_bad_lines_are_told_and_the_exit_code_says_so(said, asked):

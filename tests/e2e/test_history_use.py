@@ -334,10 +334,12 @@ def test_all_of_a_user_can_be_deleted(start):
         user_id = ask(client, "mine")["id"] and client.get("/api/auth/me").json()["id"]
         for number in range(4):
             ask(client, f"mine {number}", conversation_id=str(uuid4()))
+        fork = client.post(f"/api/history/{ask(client)['id']}/fork").json()["id"]
+        client.patch(f"/api/conversations/{fork}", json={"title": "A secret"}).raise_for_status()
 
         deleted = client.delete(f"/api/users/{user_id}/history")
 
-        assert deleted.json() == {"deleted": 5, "complete": True}
+        assert deleted.json() == {"deleted": 6, "complete": True}
         assert found(client) == []
         assert client.get("/api/conversations").json()["items"] == []
         entries = client.get("/api/audit", params={"target": f"user:{user_id}"}).json()["items"]
@@ -345,4 +347,4 @@ def test_all_of_a_user_can_be_deleted(start):
             "history.deleted",
             "history.delete",
         ]
-        assert entries[0]["details"]["deleted"] == 5
+        assert entries[0]["details"]["deleted"] == 6

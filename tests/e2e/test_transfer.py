@@ -97,7 +97,8 @@ def test_what_is_exported_and_imported_is_exported_again_as_it_was(pair, managin
 
     after = exported(second.client)
 
-    assert report == {"imported": 7, "existing": 0, "bad": 0, "problems": []}
+    of = {"key_id": _first_key(second), "key_name": "from AI_PROXY_API_KEY"}
+    assert report == {"imported": 7, "existing": 0, "bad": 0, **of, "problems": []}
     assert after.replace(_first_key(second), _first_key(first)) == before
     assert [line["created_at"] for line in lines(before)] == sorted(line["created_at"] for line in lines(before))
 
@@ -257,11 +258,24 @@ def test_a_key_can_be_named_for_it(service, managing):
     service.new_key("archive")
     boss = managing(service)
 
-    imported(boss, json.dumps(exchange(1)), key="archive")
+    report = imported(boss, json.dumps(exchange(1)), key="archive")
 
+    assert report["key_name"] == "archive"
     assert service.history() == []
     refused = boss.post("/api/history/import", content=b"", headers=LINES, params={"key": "nobody"})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "key")
+
+
+def test_no_line_shows_what_another_key_asked_as_a_title(service, managing):
+    service.ask("a secret")
+    with service.client_with(service.new_key("other")) as other:
+        foreign = service.history()[0]["id"]
+        forged = exchange(1, id=uuid7(), conversation={"id": uuid7(), "forked_from": foreign})
+
+        imported(managing(service), json.dumps(forged), key="other")
+
+        (talk,) = other.get("/api/conversations").json()["items"]
+    assert (talk["forked_from"], talk["title"]) == (foreign, None)
 
 
 def test_a_line_that_is_too_long_is_left_out_and_not_kept(service, managing):

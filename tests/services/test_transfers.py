@@ -4,10 +4,14 @@ import json
 
 import pytest
 
-from ai_proxy.core.exceptions import Unavailable
+from ai_proxy.core import ids
+from ai_proxy.core.exceptions import BadRequest, Unavailable
 from ai_proxy.core.types import COMMAND_LINE, Exchange
+from ai_proxy.services import imports
+from ai_proxy.services.days import DAY
 from ai_proxy.services.exports import Export
 from ai_proxy.services.imports import Import
+from ai_proxy.services.times import moment, now
 from ai_proxy.services.transfers import Transfers
 from ai_proxy.services.visibility import Viewer
 from ai_proxy.storage import filters, keys, records, schema
@@ -128,12 +132,20 @@ LINE = {
 }
 
 
+GIVEN = {"user_id": "gone", "thumb": "up"}
+CHAT = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({"id": "0"}, "id: must be a UUID"),
         ({"id": "5f0c1c5e-8f0b-4c39-9d5e-3f0d5c0d8a11"}, "id: must be a UUID of version 7"),
         ({"created_at": "1969-12-31T23:59:59Z"}, "created_at: must not be before 1970"),
+        ({"id": "ffffffff-ffff-7fff-bfff-ffffffffffff"}, "id: must not be more than a day in the future"),
+        ({"id": ids.first_of(now() + 2 * DAY)}, "id: must not be more than a day in the future"),
+        ({"created_at": "9999-12-31T23:59:59.999999Z"}, "created_at: must not be more than a day in the future"),
+        ({"feedback": {**GIVEN, "created_at": "9999-12-31T00:00:00Z"}}, "feedback.created_at: must not be more than a"),
         ({"cost_usd": "-1.00"}, "cost_usd: must be between 0 and"),
         ({"usage": {"input_tokens": -1}}, "Expected `int` >= 0"),
         ({"usage": {"input_tokens": 2**62}}, "Expected `int` <= "),
@@ -150,6 +162,64 @@ async def test_what_cannot_be_is_refused(database, fields, reason):
 
     assert (report.imported, report.bad) == (0, 1)
     assert report.problems[0].reason.startswith(reason)
+
+
+@pytest.mark.parametrize("created_at", ["9999-12-31T23:59:59.999999Z", 253_402_300_799])
+async def test_a_chat_of_the_future_is_refused(database, created_at):
+    report = await imported(database, json.dumps({**CHAT, "created_at": created_at}).encode())
+
+    assert [problem.reason for problem in report.problems] == ["created_at: must not be more than a day in the future"]
+
+
+async def test_a_clock_elsewhere_may_be_ahead_by_some_hours(database):
+    later = now() + DAY // 2
+    line = {**LINE, "id": ids.first_of(later), "created_at": moment(later).isoformat()}
+
+    report = await imported(database, json.dumps(line).encode())
+
+    assert (report.imported, report.bad) == (1, 0)
+
+
+async def test_a_name_is_that_of_an_own_key_that_works_and_an_id_is_that_of_any(store, database):
+    store.query("insert into users (id, name, role, created_at) values ('ada', 'ada', 'member', 1)")
+    for key, name in {"k1": "archive", "k2": "key", "k3": "laptop", "k4": "old"}.items():
+        await keys.add(database, key_id=key, name=name, digest=key, hint="h", created_at=1)
+    store.query("update api_keys set user_id = 'ada' where id in ('k1', 'k2', 'k3')")
+    store.query("update api_keys set revoked_at = 2 where name = 'old'")
+
+    found = {named: await heir(database, named) for named in ("key", "laptop", "k1", "k4", "archive", "old")}
+
+    assert found == {
+        "key": ("key", "laptop"),  # its id, not the name of another's
+        "laptop": ("key", "laptop"),
+        "k1": ("k1", "archive"),
+        "k4": ("k4", "old"),
+        "archive": None,
+        "old": None,
+    }
+
+
+async def heir(database: Database, named: str) -> tuple[str, str] | None:
+    """Whose becomes what belonged to a key that is not here."""
+    arriving = Import(database, COMMAND_LINE, key=named, keep_texts=True)
+    try:
+        await arriving.begin()
+    except BadRequest:
+        return None
+    return arriving.report.key_id, arriving.report.key_name
+
+
+async def test_of_many_owners_the_last_are_known_and_all_are_looked_up(database, monkeypatch):
+    monkeypatch.setattr(imports, "_MOST_KNOWN", 1000)
+    content = [json.dumps({**LINE, "id": identifier(n), "user_id": f"gone {n}"}) for n in range(1500)]
+    arriving = Import(database, COMMAND_LINE, key=None, keep_texts=True)
+    await arriving.begin()
+
+    await arriving.take("\n".join(content).encode())
+    report = await arriving.finish()
+
+    assert (report.imported, report.bad) == (1500, 0)
+    assert len(arriving._known._found["user"]) == 1000
 
 
 async def test_an_import_counts_in_its_own_day(store, database):

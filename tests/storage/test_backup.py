@@ -194,6 +194,17 @@ def test_a_server_with_rows_gives_way_only_when_that_is_said(postgres, tmp_path,
     assert [row[1] for row in rows(store)] == ["one"]
 
 
+def test_a_service_is_seen_by_whatever_name_the_address_gives_it(postgres, tmp_path, start, run):
+    url = postgres.new_database()
+    store = Store(f"{url}{'&' if '?' in url else '?'}application_name=gateway", tmp_path)
+    start(**store.settings).ask("one")
+    run(store, "db", "backup", "b")
+
+    refused = run(store, "db", "restore", "b", "--force")
+
+    assert (refused.returncode, "the database is in use" in refused.stderr) == (1, True), refused.stderr
+
+
 def test_without_the_programs_of_the_server_it_is_one_clear_line(postgres, tmp_path, run):
     store = Store(postgres.new_database(), tmp_path)
 

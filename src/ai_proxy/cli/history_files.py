@@ -65,7 +65,10 @@ def import_history(
     file: Annotated[str, typer.Argument(help="The file to read, or - for STDIN.", show_default=False)],
     key: Annotated[
         str | None,
-        typer.Option(help="Whose is what was another key's: a name or id.", show_default="the operator's first key"),
+        typer.Option(
+            help="Whose is what was another key's: an id, or the name of one of the operator's.",
+            show_default="the operator's first key",
+        ),
     ] = None,
 ) -> None:
     """Take exchanges from a file: of an export as jsonl, or of the fine-tuning chat format.
@@ -93,6 +96,7 @@ def import_history(
     typer.echo(f"Imported: {report.imported}. There already: {report.existing}. Bad lines: {report.bad}.")
     for number, reason in report.problems:
         typer.echo(f"line {number}: {visible_text(reason)}", err=True)
+    typer.echo(f"What was of a key that is not here: of {visible_text(report.key_name)} ({report.key_id}).", err=True)
     if report.bad:
         raise typer.Exit(1)
 

@@ -24,4 +24,6 @@ class ImportReport(BaseModel):
     imported: int = Field(description="Exchanges that are new.")
     existing: int = Field(description="Those that were there already, or twice in what was sent.")
     bad: int = Field(description="Lines that could not be taken.")
+    key_id: str = Field(description="The key of what had one that is not here.")
+    key_name: str
     problems: list[ProblemItem] = Field(description="Why, of the first 20 of them.")

@@ -12,12 +12,15 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ai_proxy.core.money import DEAREST, nano
 from ai_proxy.core.types import Exchange, Usage
+from ai_proxy.services.days import DAY
 from ai_proxy.services.lines import EPOCH, Conversation, Feedback, Line
+from ai_proxy.services.times import now
 from ai_proxy.storage.transfer import Arrival, Origin
 
 _MICROSECOND = timedelta(microseconds=1)
 _VERSION = 7  # of identifiers that sort by time
 _LONGEST_NAME = 200
+_AHEAD = DAY  # that the clock elsewhere may be
 
 _decoder = msgspec.json.Decoder(Line)
 
@@ -54,6 +57,7 @@ def time_id(text: str) -> str:
     found = _uuid(text, "id")
     if UUID(found).version != _VERSION:
         raise BadLine("must be a UUID of version 7, which tells the time", "id")
+    _check_past((UUID(found).int >> 80) * 1000, "id")
     return found
 
 
@@ -67,7 +71,14 @@ def microseconds(moment: datetime, what: str) -> int:
         since = -1
     if since < 0:
         raise BadLine("must not be before 1970", what)
+    _check_past(since, what)
     return since
+
+
+def _check_past(since: int, what: str) -> None:
+    """Lists, reports and deletion go from now back: they would pass over what is not yet."""
+    if since > now() + _AHEAD:
+        raise BadLine("must not be more than a day in the future", what)
 
 
 def _exchange(line: Line, identifier: str) -> Exchange:

@@ -2,19 +2,22 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 from ai_proxy.core.ids import uuid7
 from ai_proxy.services import conversations, history, visibility
 from ai_proxy.services.audit import note
+from ai_proxy.services.removing import OthersRemove, Removing, Work
 from ai_proxy.services.visibility import Viewer
 from ai_proxy.storage import conversations as stored
 from ai_proxy.storage import filters, removal, users
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.filters import Wanted
 
-_BATCH = 200  # exchanges that go in one transaction
 _PATIENCE = 20.0  # seconds
+_OTHERS_TURN = 0.1  # seconds
+_CONVERSATIONS = 200  # that go in one transaction
 
 
 class Erased(NamedTuple):
@@ -38,7 +41,7 @@ async def conversation(database: Database, viewer: Viewer, conversation_id: str,
         row = await conversations.owned(connection, viewer, conversation_id, key)
         target, details = f"conversation:{row.id}", {"key": row.key_id, "owner": row.user_id}
         await note(connection, viewer.actor, "history.delete", target, exchanges=row.exchanges, **details)
-    erased = await _erase(database, Wanted(key=row.key_id, conversation=row.id))
+    erased = await _Erasing(database).exchanges(Wanted(key=row.key_id, conversation=row.id))
     if erased.complete:
         async with database.changing() as connection:
             await stored.remove_empty(connection, row.key_id, row.id)
@@ -51,7 +54,10 @@ async def all_of_user(database: Database, viewer: Viewer, user_id: str) -> Erase
     async with database.changing() as connection:
         user = await _user(connection, viewer, user_id)
         await note(connection, actor, "history.delete", f"user:{user}", exchanges="all")
-    erased = await _erase(database, Wanted(user=user))
+    erasing = _Erasing(database)
+    erased = await erasing.exchanges(Wanted(user=user))
+    if erased.complete:
+        erased = erased._replace(complete=await erasing.empty_conversations(user))
     async with database.transaction() as connection:
         await note(connection, actor, "history.deleted", f"user:{user}", **erased._asdict())
     return erased
@@ -65,16 +71,40 @@ async def _user(connection: Any, viewer: Viewer, user_id: str) -> str:
     return identifier
 
 
-async def _erase(database: Database, wanted: Wanted) -> Erased:
-    """In small transactions with pauses between them, in which calls are recorded."""
-    before, deleted, give_up = uuid7(), 0, time.monotonic() + _PATIENCE
-    while time.monotonic() < give_up:
-        began = time.monotonic()
-        async with database.changing() as connection:
-            ids, following = await filters.newest(connection, wanted, before=before, limit=_BATCH)
-            deleted += await removal.remove(connection, ids)
-        if following is None:
-            return Erased(deleted, complete=True)
-        before = following
-        await asyncio.sleep(time.monotonic() - began)
-    return Erased(deleted, complete=False)
+class _Erasing:
+    """Goes on in small transactions, between which calls are recorded, until all is gone or its time is over."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._removing = Removing(database)
+        self._give_up = time.monotonic() + _PATIENCE
+
+    async def exchanges(self, wanted: Wanted) -> Erased:
+        deleted, before = 0, None  # what comes meanwhile is newer than the first that is looked at
+        while time.monotonic() < self._give_up:
+            async with self._database.transaction() as connection:
+                ids, before = await filters.newest(connection, wanted, before=before, limit=self._removing.most)
+            gone = await self._do(partial(removal.remove, ids=ids)) if ids else 0
+            if gone is None:
+                break
+            deleted += gone
+            if before is None:
+                return Erased(deleted, complete=True)
+        return Erased(deleted, complete=False)
+
+    async def empty_conversations(self, user_id: str) -> bool:
+        """Forks have titles, too, that nobody has gone on with. Whether all are gone."""
+        work = partial(stored.remove_empty_of, user_id=user_id, before=uuid7(), most=_CONVERSATIONS)
+        while (gone := await self._do(work)) is not None:
+            if gone < _CONVERSATIONS:
+                return True
+        return False
+
+    async def _do(self, work: Work) -> int | None:
+        """None if the time is over."""
+        while time.monotonic() < self._give_up:
+            try:
+                return await self._removing.briefly(work)
+            except OthersRemove:
+                await asyncio.sleep(_OTHERS_TURN)
+        return None

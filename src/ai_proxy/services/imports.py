@@ -1,6 +1,7 @@
 """Exchanges that come from elsewhere, line by line: what is there stays as it is, and a bad line keeps out no other."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,13 +15,14 @@ from ai_proxy.services.arrivals import BadLine
 from ai_proxy.services.audit import note
 from ai_proxy.storage import transfer
 from ai_proxy.storage.engine import Connection, Database, outlast_lock
-from ai_proxy.storage.transfer import Arrival
+from ai_proxy.storage.transfer import Arrival, Key
 
 LONGEST_LINE = 64 * 2**20  # bytes
 
 _ROWS, _BYTES = 500, 4 * 2**20  # that are written in one transaction, or one line if that is longer
 _MOST_SHOWN = 20
 _LONGEST_REASON = 200
+_MOST_KNOWN = 10_000  # of each kind; more than a batch can name
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -31,12 +33,14 @@ class Problem(NamedTuple):
 
 class Report(msgspec.Struct):
     """`existing` were there already, or twice in what came. `bad`: lines that could not be taken; `problems`: why, of
-    the first of them.
+    the first of them. The key is that of what belongs to none that is here.
     """
 
     imported: int = 0
     existing: int = 0
     bad: int = 0
+    key_id: str = ""
+    key_name: str = ""
     problems: list[Problem] = msgspec.field(default_factory=list)
 
     def refuse(self, number: int, reason: str) -> None:
@@ -46,17 +50,24 @@ class Report(msgspec.Struct):
 
 
 class _Known:
-    """Whom and what there is here, each asked for once. Who and what there is not, gives way to who imports."""
+    """Whom and what there is here, of the last that were asked for. Who and what there is not, gives way to who
+    imports.
+    """
 
     def __init__(self, instead: dict[str, str | None]) -> None:
         self._instead = instead
-        self._found: dict[str, dict[str, str | None]] = {kind: {} for kind in instead}
+        self._found: dict[str, OrderedDict[str, str | None]] = {kind: OrderedDict() for kind in instead}
 
     async def learn(self, connection: Connection, kind: str, ids: set[str]) -> None:
         known = self._found[kind]
-        if unknown := ids - known.keys():
+        unknown = ids - known.keys()
+        for name in ids - unknown:
+            known.move_to_end(name)
+        if unknown:
             there = await transfer.owners_there(connection, kind, unknown)
             known.update({name: name if name in there else self._instead[kind] for name in unknown})
+        while len(known) > _MOST_KNOWN:
+            known.popitem(last=False)
 
     def of(self, kind: str, identifier: str) -> str | None:
         return self._found[kind][identifier]
@@ -65,8 +76,9 @@ class _Known:
 class Import:
     """Use as `begin`, then `take` for each block that comes, then `finish`.
 
-    What belongs to a key that is not here becomes `key`'s: a name or an identifier, by default the operator's first
-    key's. A user who is not here becomes the one who imports; a project, none.
+    What belongs to a key that is not here becomes `key`'s: an identifier, or the name of a key of the operator or
+    of the one who imports; by default the operator's first key's. A user who is not here becomes the one who imports; a
+    project, none.
     """
 
     def __init__(self, database: Database, actor: Actor, *, key: str | None, keep_texts: bool) -> None:
@@ -84,8 +96,9 @@ class Import:
     async def begin(self) -> None:
         """Find the key, and note it in the audit log. Raises `BadRequest`."""
         async with self._database.transaction() as connection:
-            self._key_id = await key_id(connection, self._key)
+            found = await _heir(connection, self._key, self._actor)
             self._without_texts = await transfer.projects_without_texts(connection)
+        self._key_id, self.report.key_id, self.report.key_name = found.id, found.id, found.name
         self._known = _Known({"key": self._key_id, "user": self._actor.user_id, "project": None})
         await self._note(outcome="begun")
 
@@ -176,15 +189,26 @@ class Import:
         return arrival
 
 
-async def key_id(connection: Connection, named: str | None) -> str:
-    """That of a key, by name or identifier, or of the operator's first key. Raises `BadRequest`."""
-    if named is None:
-        found = await transfer.first_key(connection, OPERATOR_ID)
-        if found is None:
-            message = "key: name one, because the operator has none: 'ai-proxy keys create NAME' makes one."
-            raise BadRequest(message, param="key")
-        return found
-    keys = await transfer.keys_named(connection, named)
+async def _heir(connection: Connection, named: str | None, actor: Actor) -> Key:
+    """Whose becomes what was another key's. Raises `BadRequest`.
+
+    Anybody may call a key of theirs whatever they like, and sees what it has: theirs are taken by their ids alone.
+    """
+    if named is not None:
+        return _the_one(await transfer.keys_named(connection, named, of=(OPERATOR_ID, actor.user_id)))
+    found = await transfer.first_key(connection, OPERATOR_ID)
+    if found is None:
+        message = "key: name one, because the operator has none: 'ai-proxy keys create NAME' makes one."
+        raise BadRequest(message, param="key")
+    return found
+
+
+async def key_id(connection: Connection, named: str) -> str:
+    """That of any key, by identifier or name. Raises `BadRequest`."""
+    return _the_one(await transfer.keys_named(connection, named)).id
+
+
+def _the_one(keys: Sequence[Key]) -> Key:
     if len(keys) != 1:
         message = f"key: there is {'more than one key' if keys else 'no key'} of this name: say its id."
         raise BadRequest(message, param="key")

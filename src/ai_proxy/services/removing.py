@@ -35,6 +35,11 @@ class Removing:
         self.removed = 0
         self.forgotten = 0
 
+    @property
+    def most(self) -> int:
+        """Exchanges that should go in the next transaction."""
+        return self._most
+
     async def take(self, aim: Aim, *, after: str = "", tell: Callable[[int], None] | None = None) -> None:
         """Take all that is aimed at. `tell` is told how many were looked after, again and again.
 

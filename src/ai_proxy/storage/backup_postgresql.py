@@ -45,9 +45,9 @@ def restore(url: str, path: Path, *, clean: bool) -> None:
 
 
 async def is_in_use(database: Database) -> bool:
-    """Whether there is another connection of ours."""
+    """Whether there is another connection of ours. The address may say what they are called."""
     query = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ai-proxy'"
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = current_setting('application_name')"
         " AND datname = current_database() AND pid <> pg_backend_pid()"
     )
     async with database.transaction() as connection:

@@ -3,7 +3,21 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, insert, or_, select, union, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    union,
+    update,
+)
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import InstrumentedAttribute
@@ -150,7 +164,7 @@ def _columns() -> Select[Any]:
     )
     return select(
         Conversation.__table__, beginning.label("question"), func.coalesce(Exchange.texts, "none").label("texts")
-    ).outerjoin(Exchange, Exchange.id == Conversation.first_id)
+    ).outerjoin(Exchange, and_(Exchange.id == Conversation.first_id, Exchange.key_id == Conversation.key_id))
 
 
 async def page(connection: Connection, wanted: Wanted, *, before: str | None, limit: int) -> Sequence[Row[Any]]:
@@ -241,3 +255,11 @@ async def remove_empty(connection: Connection, key_id: str, conversation_id: str
     left: InstrumentedAttribute[Any] = Exchange.conversation_id
     others = exists().where(left == conversation_id, Exchange.key_id == key_id)
     await connection.execute(delete(Conversation).where(*_one(key_id, conversation_id), ~others))
+
+
+async def remove_empty_of(connection: Connection, user_id: str, *, before: str, most: int) -> int:
+    """Remove at most `most` conversations of a user that have no exchanges. Returns how many these were."""
+    own = (Conversation.key_id, Conversation.id)
+    conditions = (Conversation.user_id == user_id, Conversation.exchanges <= 0, Conversation.last_id < before)
+    empty = select(*own).where(*conditions).limit(most)
+    return (await connection.execute(delete(Conversation).where(tuple_(*own).in_(empty)))).rowcount

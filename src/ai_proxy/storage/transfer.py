@@ -169,15 +169,28 @@ async def projects_without_texts(connection: Connection) -> set[str]:
     return set(await connection.scalars(select(Project.id).where(Project.keep_texts.is_(False))))
 
 
-async def keys_named(connection: Connection, text: str) -> list[str]:
-    """The key with this identifier, or the keys of this name, two at most."""
-    query = select(ApiKey.id).where(or_(ApiKey.id == text, ApiKey.name == text))
-    return list(await connection.scalars(query.order_by(ApiKey.id).limit(2)))
+class Key(NamedTuple):
+    id: str
+    name: str
 
 
-async def first_key(connection: Connection, user_id: str) -> str | None:
+async def keys_named(connection: Connection, text: str, *, of: Sequence[str] | None = None) -> list[Key]:
+    """The key with this identifier, whose ever it is; else the keys of this name, two at most.
+
+    `of`: of these users' alone, and not those that are revoked.
+    """
+    query = select(ApiKey.id, ApiKey.name)
+    named = query.where(ApiKey.name == text)
+    if of is not None:
+        named = named.where(ApiKey.user_id.in_(of), ApiKey.revoked_at.is_(None))
+    found = (await connection.execute(query.where(ApiKey.id == text))).all()
+    if not found:
+        found = (await connection.execute(named.order_by(ApiKey.id).limit(2))).all()
+    return [Key(*row) for row in found]
+
+
+async def first_key(connection: Connection, user_id: str) -> Key | None:
     """The oldest key of a user."""
-    found: str | None = await connection.scalar(
-        select(ApiKey.id).where(ApiKey.user_id == user_id).order_by(ApiKey.id).limit(1)
-    )
-    return found
+    query = select(ApiKey.id, ApiKey.name).where(ApiKey.user_id == user_id).order_by(ApiKey.id).limit(1)
+    row = (await connection.execute(query)).first()
+    return None if row is None else Key(*row)

@@ -3,6 +3,7 @@
 from contextlib import aclosing
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from ai_proxy.api.dependencies import CurrentActor, CurrentState, CurrentViewer
@@ -55,7 +56,8 @@ async def import_history(
     actor: CurrentActor,
     state: CurrentState,
     key: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Name or id of the key of what had another one.")
+        str | None,
+        Query(min_length=1, max_length=200, description="Id, or an own name, of the key of what had another."),
     ] = None,
 ) -> ImportReport:
     check_type(request, _TYPES)
@@ -68,4 +70,4 @@ async def import_history(
                 await arriving.take(block)
         report = await arriving.finish()
     problems = [ProblemItem(**problem._asdict()) for problem in report.problems]
-    return ImportReport(imported=report.imported, existing=report.existing, bad=report.bad, problems=problems)
+    return ImportReport(**{**msgspec.structs.asdict(report), "problems": problems})
