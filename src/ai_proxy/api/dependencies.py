@@ -117,10 +117,10 @@ async def _holder(request: Request) -> Actor:
 
 
 async def _person(request: Request) -> Actor:
-    if not permission_of(request).by_session:
-        await state_of(request)["keyring"].authenticate(None)
     token = cookies.token_in(request)
     if token is None:
+        if permission_of(request).or_scope is not None:  # any key will do, so one that came with none is asked for one
+            await state_of(request)["keyring"].authenticate(None)
         message = "Sign in first (POST /api/auth/login), or send an API key that may manage."
         raise NotSignedIn(message)
     sessions = state_of(request)["accounts"].sessions

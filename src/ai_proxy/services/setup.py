@@ -9,6 +9,7 @@ import structlog
 from ai_proxy import __version__
 from ai_proxy.core import apikeys
 from ai_proxy.core.config import Settings
+from ai_proxy.core.exceptions import DatabaseUnavailable
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.logging import say
 from ai_proxy.services import accounts
@@ -47,11 +48,21 @@ async def prepare(settings: Settings, database: Database, secret: ServerSecret) 
     is_first = not await keys.any_exist(database)
     if secret.is_new and not is_first:
         log.warning("keys: the secret file is gone, so no earlier key works: restore it, or make new keys")
-    if database.cipher is None and await history.newest_is_encrypted(database):
+    if await _has_lost_its_key(database):
         log.error("encryption: no key is set: texts are stored in clear from now on, those before cannot be read")
     setup_token = await accounts.new_setup_token(database, secret.value) if is_first else None
     new_key = await ensure_first(database, secret.value, settings.given_key)
     say(greeting(settings, new_key, setup_token))
+
+
+async def _has_lost_its_key(database: Database) -> bool:
+    """Whether texts were encrypted until now, and are not any more. A damaged history must not stop the start."""
+    if database.cipher is not None:
+        return False
+    try:
+        return await history.newest_is_encrypted(database)
+    except DatabaseUnavailable:
+        return False
 
 
 def secret_of(settings: Settings) -> bytes:
