@@ -22,7 +22,7 @@ LONGEST_LINE = 64 * 2**20  # bytes
 _ROWS, _BYTES = 500, 4 * 2**20  # that are written in one transaction, or one line if that is longer
 _MOST_SHOWN = 20
 _LONGEST_REASON = 200
-_MOST_KNOWN = 10_000  # of each kind; more than a batch can name
+_MOST_KNOWN = 1000  # of each kind; more than a batch can name
 _BOM = b"\xef\xbb\xbf"
 
 
