@@ -53,25 +53,23 @@ async def test_of_two_conversations_one_goes(database):
 TALKS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
 
 
-async def test_it_ends_when_its_time_is_over_and_says_that_there_is_more(database, monkeypatch):
+async def test_it_ends_when_its_time_is_over_and_says_that_there_is_more(database):
     await records.add(database, [exchange(uuid7()) for _ in range(3)])
-    monkeypatch.setattr(erasing, "_PATIENCE", 0.0)
 
-    erased = await erasing.all_of_user(database, VIEWER, OPERATOR_ID)
+    erased = await erasing.all_of_user(database, VIEWER, OPERATOR_ID, patience=0)
 
     assert erased == (0, False)
     assert await left(database) == [3, 0]
 
 
-async def test_it_waits_while_another_process_removes_but_not_for_ever(store, database, monkeypatch):
+async def test_it_waits_while_another_process_removes_but_not_for_ever(store, database):
     if not store.on_server:
         pytest.skip("one process at a time writes to SQLite")
     await records.add(database, [exchange(uuid7()) for _ in range(3)])
-    monkeypatch.setattr(erasing, "_PATIENCE", 0.5)
 
     async with database.transaction() as other:
         assert await retention.is_my_turn(other)
-        erased = await asyncio.wait_for(erasing.all_of_user(database, VIEWER, OPERATOR_ID), 5)
+        erased = await asyncio.wait_for(erasing.all_of_user(database, VIEWER, OPERATOR_ID, patience=0.5), 5)
 
     assert erased == (0, False)
     assert await erasing.all_of_user(database, VIEWER, OPERATOR_ID) == (3, True)

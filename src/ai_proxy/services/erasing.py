@@ -48,13 +48,13 @@ async def conversation(database: Database, viewer: Viewer, conversation_id: str,
     return erased
 
 
-async def all_of_user(database: Database, viewer: Viewer, user_id: str) -> Erased:
-    """One's own, or another's for an administrator. Raises `NotFound`."""
+async def all_of_user(database: Database, viewer: Viewer, user_id: str, *, patience: float = _PATIENCE) -> Erased:
+    """One's own, or another's for an administrator; as many as go in so many seconds. Raises `NotFound`."""
     actor = viewer.actor
     async with database.changing() as connection:
         user = await _user(connection, viewer, user_id)
         await note(connection, actor, "history.delete", f"user:{user}", exchanges="all")
-    erasing = _Erasing(database)
+    erasing = _Erasing(database, patience)
     erased = await erasing.exchanges(Wanted(user=user))
     if erased.complete:
         erased = erased._replace(complete=await erasing.empty_conversations(user))
@@ -74,10 +74,10 @@ async def _user(connection: Any, viewer: Viewer, user_id: str) -> str:
 class _Erasing:
     """Goes on in small transactions, between which calls are recorded, until all is gone or its time is over."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, patience: float = _PATIENCE) -> None:
         self._database = database
         self._removing = Removing(database)
-        self._give_up = time.monotonic() + _PATIENCE
+        self._give_up = time.monotonic() + patience
 
     async def exchanges(self, wanted: Wanted) -> Erased:
         deleted, before = 0, None  # what comes meanwhile is newer than the first that is looked at
