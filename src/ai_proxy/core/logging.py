@@ -146,7 +146,7 @@ def _adopt_standard_loggers(writer: LogWriter, finish: Finish, threshold: int) -
     root = logging.getLogger()
     root.handlers = [_Bridge(writer, formatter)]
     root.setLevel(max(threshold, logging.INFO))
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "alembic", "aiohttp", "asyncio"):
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "alembic", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = name != "uvicorn.access"  # the middleware writes the line for a request

@@ -14,7 +14,8 @@ log = structlog.get_logger()
 
 _MOST = 500  # exchanges in one transaction
 _FEW = 100  # fewer are not worth a transaction so soon after the last
-_SHARE = 0.05  # of the time that this may take, at most: some 250 exchanges a second
+# Of the time, what this takes at least, and at most of what the process has left: 100 to 1,500 exchanges a second.
+_LEAST_SHARE, _SHARE_OF_IDLE = 0.02, 0.4
 _PAUSE = 0.25  # seconds between transactions of few
 _LONGEST_PAUSE = 30.0
 
@@ -31,6 +32,7 @@ class Indexing:
         self._most = _MOST
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        self._load = _Load()
         self.failing = False
 
     async def __aenter__(self) -> Self:
@@ -66,7 +68,8 @@ class Indexing:
         if not moved:
             return self._interval
         self._most = min(2 * self._most, _MOST)
-        return max(took * (1 / _SHARE - 1), 0.0 if moved >= _FEW else min(_PAUSE, self._interval))
+        share = max(_LEAST_SHARE, _SHARE_OF_IDLE * (1 - self._load.since_last()))
+        return max(took * (1 / share - 1), 0.0 if moved >= _FEW else min(_PAUSE, self._interval))
 
     async def _narrow(self) -> float:
         """Find the one exchange that cannot be indexed, and go on without it."""
@@ -91,3 +94,16 @@ class Indexing:
             if self._failures > 1 and not self.failing:
                 log.warning("search: the database is away, texts are indexed later", reason=error.reason)
                 self.failing = True
+
+
+class _Load:
+    """How busy this process was."""
+
+    def __init__(self) -> None:
+        self._clocks = time.process_time(), time.monotonic()
+
+    def since_last(self) -> float:
+        """The share of one core, 1 at most, since it was asked for last: Python can use no more."""
+        before, self._clocks = self._clocks, (time.process_time(), time.monotonic())
+        used, passed = (now - then for now, then in zip(self._clocks, before, strict=True))
+        return min(1.0, used / max(passed, 1e-9))

@@ -1,0 +1,181 @@
+"""One connection to a provider, on which one request after the other is answered: HTTP/1.1, parsed by llhttp."""
+
+import asyncio
+from typing import cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+_MAX_HEAD = 64 * 1024  # bytes of an answer's status line and headers
+_HIGH_WATER = 128 * 1024  # bytes of a body that nobody has taken yet: no more is read until somebody does
+_INTERIM = frozenset({100, 102, 103})
+
+
+class ConnectionClosed(Exception):
+    """Before there was an answer. `begun` is whether there was anything of one."""
+
+    def __init__(self, *, begun: bool) -> None:
+        super().__init__("the connection was closed")
+        self.begun = begun
+
+
+class BrokenOff(Exception):
+    """In the middle of an answer's body."""
+
+
+class NotHttp(Exception):
+    """What came is no answer in HTTP/1.1."""
+
+
+class Connection(asyncio.Protocol):
+    """`send` a request, wait for `arrival` until there is a `status`; `take` the body as it comes, until it is `whole`.
+
+    The methods `on_…` are called by the parser: https://github.com/MagicStack/httptools
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser: HttpResponseParser | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._blocks: list[bytes] = []
+        self._held = 0  # bytes of the body
+        self._in_head = 0  # bytes that came before there was a status
+        self._is_paused = False
+        self._keeps = False  # whether another request may follow
+        self.status = 0
+        self.whole = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may be sent: nothing came that nobody asked for."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether both the request and the answer have come to their ends, and neither side wants to close."""
+        transport = self._transport
+        return (
+            self.whole
+            and self._keeps
+            and not self._is_paused
+            and transport is not None
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        )
+
+    def send(self, head: bytes, body: bytes = b"") -> None:
+        """Send a request; one that is long goes out as fast as the provider takes it."""
+        assert self._transport is not None  # noqa: S101 - it was open when it was chosen
+        self._parser = HttpResponseParser(self)
+        self._failure = None
+        self._headers = []
+        self._blocks = []
+        self._held = self._in_head = self.status = 0
+        self.whole = self._keeps = False
+        if len(body) <= _HIGH_WATER:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def arrival(self) -> asyncio.Future[None]:
+        """To be awaited until something is new. Raises `ConnectionClosed`, `BrokenOff` or `NotHttp`."""
+        if self._failure is not None:
+            raise self._failure
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    def take(self) -> bytes:
+        """What has come of the body."""
+        blocks = self._blocks
+        if not blocks:
+            return b""
+        self._blocks = []
+        self._held = 0
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def header(self, name: bytes) -> str | None:
+        """`name` in small letters. Of several with the same name, the first."""
+        for key, value in self._headers:
+            if key.lower() == name:
+                return value.decode("latin-1")
+        return None
+
+    def close(self) -> None:
+        """At once: nobody waits for what is still to be sent, or to come."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:  # an answer to nothing must not become that to the next request
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._break()
+        if not self.status:
+            self._in_head += len(data)
+            if self._in_head > _MAX_HEAD:
+                self._break()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Where nothing tells the length of a body, its end is that of the connection (RFC 9112 section 6.3)."""
+        self._transport = self._parser = None
+        if not self.status:
+            self._failure = self._failure or ConnectionClosed(begun=bool(self._in_head))
+        elif exc is None and self._failure is None and self._ends_with_connection():
+            self.whole = True
+        elif not self.whole:
+            self._failure = self._failure or BrokenOff()
+        self._wake()
+
+    def on_message_begin(self) -> None:
+        if self.whole:  # a second answer to one request
+            raise NotHttp
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # those that come later are trailers
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None  # noqa: S101 - it calls
+        status = self._parser.get_status_code()
+        if status in _INTERIM:
+            self._headers.clear()
+        else:
+            self.status = status
+
+    def on_body(self, body: bytes) -> None:
+        self._blocks.append(body)
+        self._held += len(body)
+        if self._held > _HIGH_WATER and not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self.status and self._parser is not None:
+            self.whole = True
+            self._keeps = self._parser.should_keep_alive()
+
+    def _ends_with_connection(self) -> bool:
+        return self.header(b"content-length") is None and self.header(b"transfer-encoding") is None
+
+    def _break(self) -> None:
+        """What comes cannot be understood. It is no matter any more if the answer is whole."""
+        self._keeps = False
+        if not self.whole:
+            self._failure = self._failure or (BrokenOff() if self.status else NotHttp())
+        self.close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

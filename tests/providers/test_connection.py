@@ -1,0 +1,224 @@
+"""One connection to a provider, over a pair of sockets: answers cut anywhere, and ends that come too early."""
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+from yarl import URL
+
+from ai_proxy.providers.connection import BrokenOff, Connection, ConnectionClosed, NotHttp
+from ai_proxy.providers.http import head_of
+from ai_proxy.providers.pool import Origin, Pool, Unresolved
+
+pytestmark = pytest.mark.anyio
+
+WORDS = b"Paris is the capital of France."
+OF_A_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 31\r\nX-A: b\r\n\r\n" + WORDS
+IN_CHUNKS = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nParis\r\n1a\r\n is the capital of France.\r\n0\r\n\r\n"
+)
+TO_THE_END = b"HTTP/1.1 200 OK\r\nX-A: b\r\n\r\n" + WORDS
+FRAMED = [OF_A_LENGTH, IN_CHUNKS]
+
+
+@contextlib.asynccontextmanager
+async def connected():
+    """A connection that has sent a request, and the provider's end of it."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(Connection, sock=ours)
+    await ask(connection, theirs)
+    try:
+        yield connection, theirs
+    finally:
+        connection.close()
+        theirs.close()
+
+
+async def ask(connection: Connection, theirs: socket.socket) -> None:
+    connection.send(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+    assert await asyncio.get_running_loop().sock_recv(theirs, 1000)
+
+
+async def send(theirs: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(theirs, data)
+
+
+async def read(connection: Connection) -> bytes:
+    """The whole body. Raises what `arrival` does."""
+    body = b""
+    while not connection.status:
+        await connection.arrival()
+    while True:
+        body += connection.take()
+        if connection.whole:
+            return body + connection.take()
+        await connection.arrival()
+
+
+@pytest.mark.parametrize("answer", FRAMED, ids=["length", "chunks"])
+async def test_an_answer_may_be_cut_anywhere(answer):
+    async with connected() as (connection, theirs):
+        for cut in range(1, len(answer)):
+            await send(theirs, answer[:cut])
+            reading = asyncio.create_task(read(connection))
+            await asyncio.sleep(0.001)
+            assert not reading.done()
+            await send(theirs, answer[cut:])
+
+            assert await reading == WORDS
+            assert connection.is_reusable
+            await ask(connection, theirs)
+
+
+@pytest.mark.parametrize("answer", FRAMED, ids=["length", "chunks"])
+async def test_an_answer_that_ends_too_early_is_told_from_a_whole_one(answer):
+    begun = answer.index(b"\r\n\r\n") + 4
+    for cut in range(len(answer)):
+        async with connected() as (connection, theirs):
+            if cut:
+                await send(theirs, answer[:cut])
+            theirs.close()
+
+            with pytest.raises(ConnectionClosed if cut < begun else BrokenOff) as caught:
+                await read(connection)
+
+        if cut < begun:
+            assert caught.value.begun == (cut > 0)
+
+
+async def test_without_a_length_an_answer_ends_with_its_connection():
+    async with connected() as (connection, theirs):
+        await send(theirs, TO_THE_END)
+        theirs.close()
+
+        assert await read(connection) == WORDS
+        assert not connection.is_reusable
+
+
+async def test_what_came_before_a_connection_broke_is_not_lost():
+    async with connected() as (connection, theirs):
+        await send(theirs, OF_A_LENGTH[:-5])
+        theirs.close()
+        await asyncio.sleep(0.05)
+
+        assert connection.take() == WORDS[:-5]
+        with pytest.raises(BrokenOff):
+            await connection.arrival()
+
+
+async def test_interim_answers_are_passed_over():
+    async with connected() as (connection, theirs):
+        await send(theirs, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + OF_A_LENGTH)
+
+        assert await read(connection) == WORDS
+        assert connection.header(b"link") is None
+
+
+async def test_trailers_are_neither_headers_nor_those_of_the_next_answer():
+    async with connected() as (connection, theirs):
+        await send(theirs, IN_CHUNKS[:-2] + b"retry-after: 99\r\n\r\n")
+        assert await read(connection) == WORDS
+        assert connection.header(b"retry-after") is None
+
+        await ask(connection, theirs)
+        await send(theirs, OF_A_LENGTH)
+        assert await read(connection) == WORDS
+        assert connection.header(b"retry-after") is None
+        assert connection.header(b"x-a") == "b"
+
+
+@pytest.mark.parametrize("unasked", [OF_A_LENGTH, b"rubbish"], ids=["answer", "rubbish"])
+async def test_who_sends_what_nobody_asked_for_is_asked_no_more(unasked):
+    async with connected() as (connection, theirs):
+        await send(theirs, OF_A_LENGTH + unasked)
+
+        assert await read(connection) == WORDS
+        await asyncio.sleep(0.05)
+
+        assert not connection.is_reusable
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 10_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+    ],
+    ids=["another protocol", "endless headers", "two lengths", "endless interim answers"],
+)
+async def test_what_is_no_answer_is_refused_and_the_connection_closed(rubbish):
+    async with connected() as (connection, theirs):
+        with contextlib.suppress(ConnectionError):
+            await send(theirs, rubbish)
+
+        with pytest.raises(NotHttp):
+            await read(connection)
+
+        assert not connection.is_open
+
+
+async def test_what_nobody_reads_is_left_to_the_provider():
+    size = 8 * 2**20
+    async with connected() as (connection, theirs):
+        await send(theirs, b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        sending = asyncio.create_task(send(theirs, bytes(size)))
+        await asyncio.sleep(0.2)
+
+        assert not sending.done()
+        held = len(connection.take())
+        assert held < 2**20
+        assert held + len(await read(connection)) == size
+        assert connection.is_reusable
+        await sending
+
+
+async def test_a_long_request_goes_out_as_the_provider_takes_it():
+    body = bytes(4 * 2**20)
+    async with connected() as (connection, theirs):
+        connection.send(b"POST / HTTP/1.1\r\n\r\n", body)
+        await send(theirs, OF_A_LENGTH)
+        assert await read(connection) == WORDS
+
+        assert not connection.is_reusable  # the answer came before the request had gone
+
+
+def test_a_head_says_where_it_goes_and_how_long_the_body_is():
+    url = URL("https://[::1]:8443/v1/a%20b?c=d", encoded=True)
+
+    assert head_of("POST", url, {"x-a": "é"}, b"12345") == (
+        "POST /v1/a%20b?c=d HTTP/1.1\r\nhost: [::1]:8443\r\nx-a: é\r\ncontent-length: 5\r\n\r\n".encode()
+    )
+    assert head_of("GET", URL("http://h/"), {}, None) == b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
+
+
+def test_a_password_in_an_address_becomes_a_header():
+    head = head_of("GET", URL("https://me:p%40ss@h/x"), {}, None)
+
+    assert head == b"GET /x HTTP/1.1\r\nhost: h\r\nauthorization: Basic bWU6cEBzcw==\r\n\r\n"
+
+
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb"])
+def test_no_header_becomes_two(value):
+    with pytest.raises(ValueError, match="line break"):
+        head_of("GET", URL("http://h/"), {"x-a": value, "x-b": ""}, None)
+
+
+async def test_a_name_that_many_ask_for_is_looked_up_once_and_anew_after_a_failure():
+    pool = Pool()
+    nowhere = Origin("http", "nowhere.invalid", 80)
+
+    failures = await asyncio.gather(*[pool.connect(nowhere) for _ in range(5)], return_exceptions=True)
+    looking = [task for task in asyncio.all_tasks() if task.get_name() == "dns"]
+
+    assert [type(failure) for failure in failures] == [Unresolved] * 5
+    assert len({id(failure) for failure in failures}) == 1  # that of the one task
+    assert not looking
+    with pytest.raises(Unresolved) as again:
+        await pool.connect(nowhere)
+    assert again.value is not failures[0]
+    pool.close()
