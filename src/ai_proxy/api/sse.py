@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 from fastapi import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ai_proxy.api.disconnect import UntilGone
 from ai_proxy.api.error_handlers import envelope
@@ -125,18 +125,15 @@ class AnswerStream(Response):
     async def _send_chunks(self, scope: Scope, receive: Receive, send: Send) -> None:
         form = self._form
 
-        async def send_block(block: bytes) -> None:
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-
         async def ping() -> None:
-            await send_block(form.ping)
+            await send(_part(form.ping))
 
         interval = scope["state"]["server"].ping_interval
         async with UntilGone(scope, receive, self._exchange, ping=ping, interval=interval) as client:
-            await send_block(form.start(self._exchange) + form.chunk(self._first))
+            await send(_part(form.start(self._exchange) + form.chunk(self._first)))
             async for chunk in self._rest:
                 if block := form.chunk(chunk):
-                    await send_block(block)
+                    await send(_part(block))
                     client.heard()
 
     def _failed(self, scope: Scope, error: GatewayError) -> bytes | None:
@@ -148,3 +145,7 @@ class AnswerStream(Response):
 
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+def _part(block: bytes) -> Message:
+    return {"type": "http.response.body", "body": block, "more_body": True}

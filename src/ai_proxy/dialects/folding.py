@@ -55,6 +55,8 @@ def _merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
         before = whole.get(name)
         if name in _PIECES and type(value) is str and type(before) is _Text:
             before.pieces.append(value)
+        elif type(value) is dict and type(before) is dict:
+            _merge(before, value)
         elif value is None or value == "":  # some providers repeat empty ids and names in every piece
             whole.setdefault(name, value)
         elif name in _PIECES or type(value) in {dict, list} or value != before:
@@ -67,9 +69,6 @@ def _joined(name: str, before: Any, value: Any) -> Any:
             return _Text(value)
         case str(), str() if name in _PIECES:
             return _Text(before, value)
-        case dict(), dict():
-            _merge(before, value)
-            return before
         case ((None | str() | _Text() | list()), list()):
             return _extended(_parts(before), value)
         case list(), str() if name in _PIECES:

@@ -22,6 +22,9 @@ class EventSplitter:
         self._at_start = True
 
     def feed(self, block: bytes) -> list[bytes]:
+        if not self._buffer and self._is_one_event(block):
+            self._at_start = False
+            return [block[6:-2]]
         self._buffer += self._with_line_feeds(block)
         if self._at_start and not self._strip_mark():
             return []
@@ -34,6 +37,16 @@ class EventSplitter:
                 events.append(data)
         self._scanned = max(len(self._buffer) - 1, 0)
         return events
+
+    def _is_one_event(self, block: bytes) -> bool:
+        """Whether it is one whole line of data and nothing else, as most are that providers send."""
+        return (
+            block.startswith(b"data: ")
+            and block.endswith(_BLANK_LINE)
+            and block.find(b"\n", 0, -2) < 0
+            and b"\r" not in block
+            and not self._skip_line_feed
+        )
 
     def close(self) -> list[bytes]:
         """The event that the stream ended in, if any."""

@@ -14,8 +14,9 @@ log = structlog.get_logger()
 
 _MOST = 500  # exchanges in one transaction
 _FEW = 100  # fewer are not worth a transaction so soon after the last
-# Of the time, what this takes at least, and at most of what the process has left: 100 to 1,500 exchanges a second.
-_LEAST_SHARE, _SHARE_OF_IDLE = 0.02, 0.4
+# Of the time, what this may take while there is little else to do, and when there is more: 100 exchanges a second.
+_SHARE, _LEAST_SHARE = 0.3, 0.02
+_BUSY = 0.2  # of one core, for all else
 _PAUSE = 0.25  # seconds between transactions of few
 _LONGEST_PAUSE = 30.0
 
@@ -68,7 +69,7 @@ class Indexing:
         if not moved:
             return self._interval
         self._most = min(2 * self._most, _MOST)
-        share = max(_LEAST_SHARE, _SHARE_OF_IDLE * (1 - self._load.since_last()))
+        share = _SHARE if self._load.of_others(took) < _BUSY else _LEAST_SHARE
         return max(took * (1 / share - 1), 0.0 if moved >= _FEW else min(_PAUSE, self._interval))
 
     async def _narrow(self) -> float:
@@ -97,13 +98,12 @@ class Indexing:
 
 
 class _Load:
-    """How busy this process was."""
+    """How busy this process is with all else."""
 
     def __init__(self) -> None:
         self._clocks = time.process_time(), time.monotonic()
 
-    def since_last(self) -> float:
-        """The share of one core, 1 at most, since it was asked for last: Python can use no more."""
-        before, self._clocks = self._clocks, (time.process_time(), time.monotonic())
-        used, passed = (now - then for now, then in zip(self._clocks, before, strict=True))
-        return min(1.0, used / max(passed, 1e-9))
+    def of_others(self, own: float) -> float:
+        """The share of one core since it was asked for last, without the `own` seconds that we took ourselves."""
+        (used, at), self._clocks = self._clocks, (time.process_time(), time.monotonic())
+        return (self._clocks[0] - used - own) / max(self._clocks[1] - at, own)

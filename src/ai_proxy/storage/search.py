@@ -78,7 +78,8 @@ async def take_out(connection: Connection, ids: Sequence[str]) -> None:
         # First, because it waits for another process that is just moving them into the index.
         await connection.execute(delete(Unindexed).where(Unindexed.exchange_id.in_(some)))
         query = _texts(Indexed.exchange_id, Indexed.number).join(Exchange, Exchange.id == Indexed.exchange_id)
-        async with connection.stream(query.where(Indexed.exchange_id.in_(some))) as rows:
+        query = query.where(Indexed.exchange_id.in_(some)).execution_options(yield_per=_READ_AT_ONCE)
+        async with connection.stream(query) as rows:
             async for part in rows.partitions(_READ_AT_ONCE):
                 await index.remove(connection, [_entry(row, number=row.number) for row in part])
         await connection.execute(delete(Indexed).where(Indexed.exchange_id.in_(some)))
@@ -105,30 +106,37 @@ def _index_of(connection: Connection) -> Index:
     return _INDEXES[connection.dialect.name]()
 
 
-async def _next(database: Database, most: int) -> list[Row[Any]]:
-    found: list[Row[Any]] = []
-    room = _BATCH
+async def _next(database: Database, most: int) -> Sequence[Row[Any]]:
+    """The oldest with their texts, as many as are not too long together; one at least."""
+    size = func.length(Exchange.question) + func.length(Exchange.answer)
+    waiting = select(Unindexed.exchange_id, size.label("size"))
+    waiting = waiting.outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
     query = _texts(Unindexed.exchange_id).outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
-    query = query.order_by(Unindexed.exchange_id).limit(most)
-    async with database.transaction() as connection, connection.stream(query) as rows:
-        async for row in rows:
-            found.append(row)
-            room -= len(row.question or "") + len(row.answer or "")
-            if room < 0:
-                break
-    return found
+    async with database.transaction() as connection:
+        sizes = (await connection.execute(waiting.order_by(Unindexed.exchange_id).limit(most))).all()
+        some = _not_too_long(sizes)
+        return (await connection.execute(query.order_by(Unindexed.exchange_id).limit(some))).all() if some else []
+
+
+def _not_too_long(sizes: Sequence[Row[Any]]) -> int:
+    """How many there are until they are long together. One that is gone has no size."""
+    room = _BATCH
+    for count, row in enumerate(sizes, 1):
+        room -= row.size or 0
+        if room < 0:
+            return count
+    return len(sizes)
 
 
 def _texts(*columns: Any) -> Select[*tuple[Any, ...]]:
     """What the entries of the index are made of: the same when they are put in and when they are taken out."""
-    query = select(
+    return select(
         *columns,
         func.substr(Exchange.question, 1, _LONGEST_TEXT).label("question"),
         func.substr(Exchange.answer, 1, _LONGEST_TEXT).label("answer"),
         Exchange.texts,
         *facets_of.COLUMNS.values(),
     )
-    return query.execution_options(yield_per=_READ_AT_ONCE)
 
 
 def _entry(row: Row[Any], *, number: int = 0) -> Entry:
