@@ -37,6 +37,15 @@ def test_half_of_the_functions_are_short():
     assert lengths[len(lengths) // 2] < 12
 
 
+def test_every_decision_is_listed():
+    decisions = [path.name for path in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
+
+    assert (
+        sorted(set(re.findall(r"\(decisions/(\S+\.md)\)", (ROOT / "docs" / "architecture.md").read_text())))
+        == decisions
+    )
+
+
 def _function_lengths():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -103,6 +103,9 @@ class Upstream:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 connection = Connection(head, reader, writer)
+                if head.lower().count(b"\r\nhost:") != 1:  # RFC 9112 section 3.2
+                    await connection.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+                    return
                 connection.body = await reader.readexactly(int(connection.header("content-length") or 0))
                 self.connections.append(connection)
                 await self.handler(connection)

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
+import ssl
+import weakref
 
 import pytest
 from yarl import URL
@@ -10,6 +13,7 @@ from yarl import URL
 from ai_proxy.providers.connection import BrokenOff, Connection, ConnectionClosed, NotHttp
 from ai_proxy.providers.http import head_of
 from ai_proxy.providers.pool import Origin, Pool, Unresolved
+from tests.faults.certificates import Authority
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +23,14 @@ IN_CHUNKS = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nParis\r\n1a\r\n is the capital of France.\r\n0\r\n\r\n"
 )
 TO_THE_END = b"HTTP/1.1 200 OK\r\nX-A: b\r\n\r\n" + WORDS
+LONG = 2 * 2**20  # more than any buffer on the way
 FRAMED = [OF_A_LENGTH, IN_CHUNKS]
+
+
+@pytest.fixture
+def anyio_backend():
+    """The service's own loop, whose TLS is not that of asyncio."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @contextlib.asynccontextmanager
@@ -109,12 +120,23 @@ async def test_what_came_before_a_connection_broke_is_not_lost():
             await connection.arrival()
 
 
-async def test_interim_answers_are_passed_over():
+@pytest.mark.parametrize("status", [100, 103, 104, 199])
+async def test_interim_answers_are_passed_over(status):
     async with connected() as (connection, theirs):
-        await send(theirs, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + OF_A_LENGTH)
+        await send(theirs, b"HTTP/1.1 %d X\r\nlink: </a>\r\n\r\n" % status)
+        await asyncio.sleep(0.01)
+        await send(theirs, OF_A_LENGTH)
 
         assert await read(connection) == WORDS
         assert connection.header(b"link") is None
+
+
+async def test_what_small_servers_write_is_read():
+    async with connected() as (connection, theirs):
+        await send(theirs, b"HTTP/1.1 200 OK\nX-A: b  \nTransfer-Encoding: chunked\n\n5 \r\nParis\r\n0\r\n\r\n")
+
+        assert await read(connection) == b"Paris"
+        assert connection.header(b"x-a") == "b"
 
 
 async def test_trailers_are_neither_headers_nor_those_of_the_next_answer():
@@ -148,8 +170,9 @@ async def test_who_sends_what_nobody_asked_for_is_asked_no_more(unasked):
         b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 10_000,
         b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+        b"HTTP/1.1 000 X\r\n\r\n",
     ],
-    ids=["another protocol", "endless headers", "two lengths", "endless interim answers"],
+    ids=["another protocol", "endless headers", "two lengths", "endless interim answers", "no status"],
 )
 async def test_what_is_no_answer_is_refused_and_the_connection_closed(rubbish):
     async with connected() as (connection, theirs):
@@ -160,6 +183,102 @@ async def test_what_is_no_answer_is_refused_and_the_connection_closed(rubbish):
             await read(connection)
 
         assert not connection.is_open
+
+
+async def test_an_endless_trailer_is_cut_off():
+    async with connected() as (connection, theirs):
+        await send(theirs, IN_CHUNKS[:-2] + b"x-a: ")
+        with contextlib.suppress(ConnectionError):
+            await send(theirs, b"b" * 2**20)
+
+        with pytest.raises(BrokenOff):
+            await read(connection)
+
+        assert not connection.is_open
+
+
+async def test_a_failure_keeps_nothing_alive():
+    async def fail() -> weakref.ref:
+        async with connected() as (connection, theirs):
+            await send(theirs, OF_A_LENGTH[:-5])
+            theirs.close()
+            with contextlib.suppress(BrokenOff):
+                await read(connection)
+            return weakref.ref(connection)
+
+    gc.disable()
+    try:
+        failed = await fail()
+        await asyncio.sleep(0.01)
+        assert failed() is None
+    finally:
+        gc.enable()
+
+
+@contextlib.asynccontextmanager
+async def connected_by_tls(directory, serve):
+    """A connection that has sent nothing yet, to a provider that does as `serve` does."""
+    authority = Authority(directory)
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(authority.issue("provider"))
+    ours = ssl.create_default_context(cafile=str(authority.file))
+    serving = []
+
+    async def accept(reader, writer):
+        serving.append(asyncio.current_task())
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=theirs)
+    loop = asyncio.get_running_loop()
+    port = server.sockets[0].getsockname()[1]
+    _, connection = await loop.create_connection(Connection, "127.0.0.1", port, ssl=ours)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.wait(serving)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("pause", [0, 0.01], ids=["at once", "slowly"])
+@pytest.mark.parametrize("length", [b"", b"content-length: %d\r\n" % LONG], ids=["to the end", "length"])
+async def test_by_tls_nothing_is_lost_of_an_answer_after_which_the_provider_closes(tmp_path, length, pause):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n%s\r\n" % length + bytes(LONG))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    for _ in range(3):
+        async with connected_by_tls(tmp_path, serve) as connection:
+            connection.send(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+            size = 0
+            while not connection.whole or size < LONG:
+                await connection.arrival()
+                await asyncio.sleep(pause)
+                size += len(connection.take())
+
+        assert size == LONG
+
+
+async def test_by_tls_a_connection_with_a_request_that_is_not_sent_yet_is_not_used_again(tmp_path):
+    async def serve(reader, writer):
+        await reader.readexactly(2**14)
+        writer.write(OF_A_LENGTH)
+        await asyncio.sleep(5)
+
+    async with connected_by_tls(tmp_path, serve) as connection:
+        connection.send(b"POST / HTTP/1.1\r\nhost: h\r\n\r\n", bytes(4 * LONG))
+
+        assert await read(connection) == WORDS
+        assert not connection.is_reusable
 
 
 async def test_what_nobody_reads_is_left_to_the_provider():

@@ -14,7 +14,7 @@ from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import PoolFull
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.types import Bounds
-from ai_proxy.core.upstream_errors import StreamTruncated, UpstreamRateLimited, UpstreamTimeout
+from ai_proxy.core.upstream_errors import StreamTruncated, UpstreamRateLimited, UpstreamTimeout, UpstreamUnreachable
 from ai_proxy.dialects.call import of
 from ai_proxy.providers.http import Channel, Http
 from ai_proxy.providers.openai import OpenAI
@@ -109,6 +109,29 @@ async def test_a_wait_is_given_up_at_its_time_and_the_next_one_has_its_own():
     with pytest.raises(Expired):
         await deadline.wait(asyncio.sleep(5), clock() + 0.05)
     deadline.close()
+
+
+async def test_a_wait_is_given_up_even_if_what_is_waited_for_swallows_that_once():
+    async def deaf():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    deadline = Deadline()
+    began = time.monotonic()
+
+    with pytest.raises(Expired):
+        await deadline.wait(deaf(), asyncio.get_running_loop().time() + 0.05)
+
+    assert time.monotonic() - began < 10
+    deadline.close()
+
+
+@pytest.mark.parametrize("address", ["http://h:99999/v1", "http://h/v1"], ids=["no port", "no header"])
+async def test_what_cannot_be_asked_like_this_is_an_error_of_ours(address):
+    async with channel() as up:
+        with pytest.raises(UpstreamUnreachable):
+            up.request("GET", URL(address, encoded=True), {"x-a": "a\nb"}, Bounds())
 
 
 async def test_who_is_cancelled_while_waiting_is_cancelled():

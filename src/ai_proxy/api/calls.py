@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import structlog
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
 
 from ai_proxy.api.body import read_body
 from ai_proxy.api.dependencies import authenticate, state_of
@@ -125,6 +126,11 @@ class _Answer(Response):
         raw = [(_encoded(name), value.encode("latin-1")) for name, value in (headers or {}).items()]
         raw += (b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")
         self.raw_headers = raw
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers, "length": len(self.body)}
+        await send(start)
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def _as_it_came(_: Exchange, completion: Completion) -> bytes:

@@ -58,6 +58,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.__class__ = _Cycle
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         scope[WHEN_GONE] = None
         super()._start_asgi_task(cycle, app)
@@ -200,6 +201,26 @@ class Protocol(HttpToolsProtocol):
         self.pipeline.clear()
         self.flow.resume_reading()
         self.transport.write_eof()
+
+
+class _Cycle(RequestResponseCycle):
+    """Takes heads whose `length` is told as they are: uvicorn looks at each header in ways that take 11 µs a call."""
+
+    async def send(self, message: Any) -> None:
+        length = message.get("length")
+        if length is None or self.response_started or self.disconnected or self.flow.write_paused:
+            await super().send(message)
+            return
+        headers = [*self.default_headers, *message["headers"]]
+        fields = b"".join([b"%s: %s\r\n" % field for field in headers])
+        if fields.count(b"\n") != len(headers):
+            reason = "a header holds a line break"
+            raise ValueError(reason)
+        self.response_started = True
+        self.waiting_for_100_continue = self.chunked_encoding = False
+        self.expected_content_length = length
+        closing = b"" if self.keep_alive else b"connection: close\r\n"
+        self.transport.write(b"%s%s%s\r\n" % (STATUS_LINE[message["status"]], fields, closing))
 
 
 class _Nowhere(list[tuple[bytes, bytes]]):

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_AGAIN = 1.0  # seconds: what is waited for may have swallowed the cancellation, as some libraries do while they end
+
 
 class Expired(Exception):
     """The time is over. Not a `TimeoutError`, which what is waited for may raise for reasons of its own."""
@@ -24,24 +26,26 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._until = 0.0
-        self._expired = False
+        self._rung = 0  # times
 
     async def wait(self, coming: Awaitable[T], until: float) -> T:
         """Raises `Expired` when the loop's clock passes `until`."""
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - there is always one in a coroutine
         cancelling = task.cancelling()
-        self._task, self._until, self._expired = task, until, False
+        self._task, self._until, self._rung = task, until, 0
         if self._timer is None or self._timer.when() > until:
             self._set(until)
         try:
             return await coming
         except asyncio.CancelledError:
-            if self._expired and task.uncancel() <= cancelling:
+            if self._rung and task.cancelling() - self._rung <= cancelling:
                 raise Expired from None
             raise
         finally:
             self._task = None
+            for _ in range(self._rung):
+                task.uncancel()
 
     def close(self) -> None:
         if self._timer is not None:
@@ -59,5 +63,6 @@ class Deadline:
         if self.clock() < self._until:
             self._set(self._until)
             return
-        self._expired = True
+        self._rung += 1
         self._task.cancel()
+        self._set(self.clock() + _AGAIN)

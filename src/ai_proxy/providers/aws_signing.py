@@ -50,9 +50,16 @@ class Request(NamedTuple):
 
 
 def signature(request: Request, credentials: Credentials, *, region: str, at: datetime) -> dict[str, str]:
-    """The headers that make a request a signed one, `at` the time (UTC) of the other side."""
+    """The headers that make a request a signed one, `at` the time (UTC) of the other side.
+
+    `host` is signed as well, and is sent with every request.
+    """
     moment = at.strftime("%Y%m%dT%H%M%SZ")
-    headers = {"content-type": "application/json", "host": _host(request.url), "x-amz-date": moment}
+    headers = {
+        "content-type": "application/json",
+        "host": request.url.host_port_subcomponent or "",
+        "x-amz-date": moment,
+    }
     if credentials.token:
         headers["x-amz-security-token"] = credentials.token
     names = ";".join(sorted(headers))
@@ -64,6 +71,7 @@ def signature(request: Request, credentials: Credentials, *, region: str, at: da
         key = hmac.digest(key, part.encode(), "sha256")
     signed = hmac.digest(key, to_sign.encode(), "sha256").hex()
     credential = f"{credentials.access_key}/{scope}"
+    del headers["host"]
     headers["authorization"] = f"{_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signed}"
     return headers
 
@@ -81,10 +89,6 @@ def _canonical(request: Request, headers: Mapping[str, str]) -> str:
             sha256(request.body).hexdigest(),
         )
     )
-
-
-def _host(url: URL) -> str:
-    return f"{url.raw_host}" if url.is_default_port() else f"{url.raw_host}:{url.port}"
 
 
 class Signer:

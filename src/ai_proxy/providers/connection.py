@@ -1,13 +1,15 @@
 """One connection to a provider, on which one request after the other is answered: HTTP/1.1, parsed by llhttp."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-_MAX_HEAD = 64 * 1024  # bytes of an answer's status line and headers
+_MAX_BARE = 64 * 1024  # bytes without any of a body among them: of a head, of a trailer
 _HIGH_WATER = 128 * 1024  # bytes of a body that nobody has taken yet: no more is read until somebody does
-_INTERIM = frozenset({100, 102, 103})
+_FIRST, _SWITCHING, _FINAL = 100, 101, 200  # statuses: interim ones lie between, but for that of another protocol
 
 
 class ConnectionClosed(Exception):
@@ -37,11 +39,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._failure: Exception | None = None
+        self._failure: Callable[[], Exception] | None = None  # made anew each time: a raised one refers to us
         self._headers: list[tuple[bytes, bytes]] = []
         self._blocks: list[bytes] = []
         self._held = 0  # bytes of the body
-        self._in_head = 0  # bytes that came before there was a status
+        self._bare = 0  # bytes that came since there was any of the body
         self._is_paused = False
         self._keeps = False  # whether another request may follow
         self.status = 0
@@ -68,21 +70,25 @@ class Connection(asyncio.Protocol):
     def send(self, head: bytes, body: bytes = b"") -> None:
         """Send a request; one that is long goes out as fast as the provider takes it."""
         assert self._transport is not None  # noqa: S101 - it was open when it was chosen
-        self._parser = HttpResponseParser(self)
+        self._parser = parser = HttpResponseParser(self)
+        # What small servers write, and all clients read.
+        parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True, lenient_optional_cr_before_lf=True)
         self._failure = None
         self._headers = []
         self._blocks = []
-        self._held = self._in_head = self.status = 0
+        self._held = self._bare = self.status = 0
         self.whole = self._keeps = False
         if len(body) <= _HIGH_WATER:
             self._transport.write(head + body)
         else:
-            self._transport.writelines((head, body))
+            # The last byte apart: TLS counts as unsent only what it has not taken from us.
+            self._transport.writelines((head, memoryview(body)[:-1]))
+            self._transport.write(body[-1:])
 
     def arrival(self) -> asyncio.Future[None]:
         """To be awaited until something is new. Raises `ConnectionClosed`, `BrokenOff` or `NotHttp`."""
         if self._failure is not None:
-            raise self._failure
+            raise self._failure()
         self._waiter = self._loop.create_future()
         return self._waiter
 
@@ -102,7 +108,7 @@ class Connection(asyncio.Protocol):
         """`name` in small letters. Of several with the same name, the first."""
         for key, value in self._headers:
             if key.lower() == name:
-                return value.decode("latin-1")
+                return value.strip().decode("latin-1")
         return None
 
     def close(self) -> None:
@@ -112,30 +118,32 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        limit = getattr(transport, "set_read_buffer_limits", None)
+        if limit is not None:  # TLS reads on while we have paused it, and throws that away when the other side closes
+            limit(high=1)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:  # an answer to nothing must not become that to the next request
             self.close()
             return
+        self._bare += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._break()
-        if not self.status:
-            self._in_head += len(data)
-            if self._in_head > _MAX_HEAD:
-                self._break()
+        if self._bare > _MAX_BARE:
+            self._break()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Where nothing tells the length of a body, its end is that of the connection (RFC 9112 section 6.3)."""
         self._transport = self._parser = None
         if not self.status:
-            self._failure = self._failure or ConnectionClosed(begun=bool(self._in_head))
+            self._failure = self._failure or partial(ConnectionClosed, begun=bool(self._bare))
         elif exc is None and self._failure is None and self._ends_with_connection():
             self.whole = True
         elif not self.whole:
-            self._failure = self._failure or BrokenOff()
+            self._failure = self._failure or BrokenOff
         self._wake()
 
     def on_message_begin(self) -> None:
@@ -149,14 +157,17 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it calls
         status = self._parser.get_status_code()
-        if status in _INTERIM:
-            self._headers.clear()
-        else:
+        if status < _FIRST:
+            raise NotHttp
+        if status >= _FINAL or status == _SWITCHING:
             self.status = status
+        else:
+            self._headers.clear()
 
     def on_body(self, body: bytes) -> None:
         self._blocks.append(body)
         self._held += len(body)
+        self._bare = 0
         if self._held > _HIGH_WATER and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
@@ -173,7 +184,7 @@ class Connection(asyncio.Protocol):
         """What comes cannot be understood. It is no matter any more if the answer is whole."""
         self._keeps = False
         if not self.whole:
-            self._failure = self._failure or (BrokenOff() if self.status else NotHttp())
+            self._failure = self._failure or (BrokenOff if self.status else NotHttp)
         self.close()
 
     def _wake(self) -> None:

@@ -61,7 +61,10 @@ class Channel:
 
         Raises `PoolFull`, `UpstreamUnreachable`, `UpstreamTimeout` or `BadUpstreamResponse`.
         """
-        return Reply(self, limits, origin_of(url), head_of(method, url, headers, body), body or b"")
+        try:
+            return Reply(self, limits, origin_of(url), head_of(method, url, headers, body), body or b"")
+        except ValueError as error:
+            raise _translated(self.provider, error) from None
 
     async def take_slot(self) -> None:
         if not self.slots.locked():
@@ -83,6 +86,8 @@ def origin_of(url: URL) -> Origin:
 def head_of(method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """A request up to its body. Raises `ValueError` if a header would be more than one."""
     length = "" if body is None else f"content-length: {len(body)}\r\n"
+    if (basic := _basic(url)) is not None and "authorization" not in headers:
+        headers = {**headers, "authorization": basic}
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if fields.count("\r") + fields.count("\n") != 2 * len(headers):
         message = "a header holds a line break"
@@ -92,12 +97,16 @@ def head_of(method: str, url: URL, headers: Mapping[str, str], body: bytes | Non
 
 @lru_cache(256)
 def _request_line(method: str, url: URL) -> str:
-    """With what is the same in all requests to one address."""
-    line = f"{method} {url.raw_path_qs} HTTP/1.1\r\nhost: {url.host_port_subcomponent}\r\n"
-    if url.raw_user is None and url.raw_password is None:
-        return line
-    credentials = b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
-    return f"{line}authorization: Basic {credentials}\r\n"
+    """And the header that is the same in all requests to one address."""
+    return f"{method} {url.raw_path_qs} HTTP/1.1\r\nhost: {url.host_port_subcomponent}\r\n"
+
+
+@lru_cache(256)
+def _basic(url: URL) -> str | None:
+    """For an address with a password in it."""
+    if url.user is None and url.password is None:
+        return None
+    return "Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
 
 
 class Reply:
@@ -227,7 +236,7 @@ _TIMEOUTS = {
 
 # What may go wrong with a connection, the more special first, and what we make of it. The words are our own: those of
 # the system name hosts and addresses.
-_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], UpstreamError]], ...] = (
+_TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callable[[str], UpstreamError]], ...] = (
     (TimeoutError, lambda provider: UpstreamTimeout(provider, _TIMEOUTS["connect"], phase="connect")),
     (
         Unresolved,
@@ -241,8 +250,12 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], UpstreamError]], ...
     (ConnectionClosed, lambda provider: UpstreamUnreachable(provider, "closed the connection early")),
     (BrokenOff, lambda provider: BadUpstreamResponse(provider, "broke off its answer")),
     (NotHttp, lambda provider: BadUpstreamResponse(provider, "sent something that is not HTTP")),
+    (
+        (ValueError, RuntimeError),
+        lambda provider: UpstreamUnreachable(provider, "cannot be asked: its address, or a header, is not a valid one"),
+    ),
 )
-_FAILURES = tuple(kind for kind, _ in _TRANSLATIONS)
+_FAILURES = (OSError, Unresolved, ConnectionClosed, BrokenOff, NotHttp, ValueError, RuntimeError)
 
 
 def _translated(provider: str, error: Exception) -> UpstreamError:

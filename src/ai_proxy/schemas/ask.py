@@ -94,16 +94,18 @@ def outcome(exchange: Exchange) -> dict[str, Any]:
     """What an answer and an entry of the history have in common."""
     usage = exchange.usage
     return {
-        "id": UUID(exchange.id),
+        "id": exchange.id,
         "answer": exchange.answer,
         "model": exchange.model,
         "provider": exchange.provider,
         "mock": exchange.mock,
-        "usage": UsageBody(
-            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, estimated=usage.estimated
-        ),
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "estimated": usage.estimated,
+        },
         "cost_usd": dollars_of(exchange.cost),
         "duration_ms": exchange.duration_ms,
         "created_at": datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
-        "conversation_id": None if exchange.conversation_id is None else UUID(exchange.conversation_id),
+        "conversation_id": exchange.conversation_id,
     }

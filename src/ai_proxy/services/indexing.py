@@ -70,7 +70,8 @@ class Indexing:
             return self._interval
         self._most = min(2 * self._most, _MOST)
         share = _SHARE if self._load.of_others(took) < _BUSY else _LEAST_SHARE
-        return max(took * (1 / share - 1), 0.0 if moved >= _FEW else min(_PAUSE, self._interval))
+        pause = min(took * (1 / share - 1), _LONGEST_PAUSE)  # it may have waited long for its turn
+        return max(pause, 0.0 if moved >= _FEW else min(_PAUSE, self._interval))
 
     async def _narrow(self) -> float:
         """Find the one exchange that cannot be indexed, and go on without it."""

@@ -4,7 +4,7 @@ An exchange goes in some time after it was recorded: `unindexed` names those tha
 kept is each database's own: `search_sqlite`, `search_postgresql`. Texts that are encrypted, or not kept, are not in it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Select, delete, func, select
@@ -33,10 +33,7 @@ class Index(Protocol):
     ) -> Sequence[tuple[str, float]]: ...
 
 
-_INDEXES: Mapping[str, Callable[[], Index]] = {
-    "sqlite": search_sqlite.Index,
-    "postgresql": search_postgresql.Index,
-}
+_INDEXES: Mapping[str, Index] = {"sqlite": search_sqlite.Index(), "postgresql": search_postgresql.Index()}
 
 
 async def index_next(database: Database, *, most: int) -> int:
@@ -103,7 +100,7 @@ async def find(
 
 
 def _index_of(connection: Connection) -> Index:
-    return _INDEXES[connection.dialect.name]()
+    return _INDEXES[connection.dialect.name]
 
 
 async def _next(database: Database, most: int) -> Sequence[Row[Any]]:

@@ -3,9 +3,10 @@
 So a word is looked for by its stem: whatever begins with that. https://www.sqlite.org/fts5.html
 """
 
+import time
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
 from ai_proxy.storage.engine import Connection
 from ai_proxy.storage.search_entry import Entry
@@ -31,9 +32,14 @@ WHERE search MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM 
 # bm25 goes through all that has a word to see how rare it is. What so many have says little of any of them.
 _COMMON = 20_000
 _RANKED_TERMS = 8
+# To count those that have a word takes as long as to find them, so what is known to be common is believed for a while.
+_BELIEVED, _MOST_BELIEVED = 3600.0, 1000  # seconds, and words
 
 
 class Index:
+    def __init__(self) -> None:
+        self._common: dict[tuple[Engine, str], float] = {}  # and until when
+
     async def add(self, connection: Connection, entries: Sequence[Entry]) -> None:
         last = await connection.scalar(select(func.coalesce(func.max(Indexed.number), 0)))
         numbered = list(enumerate(entries, (last or 0) + 1))
@@ -47,18 +53,30 @@ class Index:
         self, connection: Connection, query: Words, facets: Sequence[Sequence[str]], *, newest: int
     ) -> Sequence[tuple[str, float]]:
         found = (await connection.exec_driver_sql(_FIND, (_match(query, facets), newest))).all()
-        ranks = await _ranks(connection, query, [row.number for row in found])
+        ranks = await self._ranks(connection, query, [row.number for row in found])
         return [(row.exchange_id, ranks.get(row.number, 0.0)) for row in found]
 
+    async def _ranks(self, connection: Connection, query: Words, numbers: Sequence[int]) -> dict[int, float]:
+        """How well these match, by those of the words that not everybody has."""
+        if len(numbers) < 2:  # noqa: PLR2004 - one is the best
+            return {}
+        terms = [_in_words([_term(term)]) for term in query.wanted[:_RANKED_TERMS]]
+        rare = [term for term in terms if not await self._is_common(connection, term)]
+        if not rare:
+            return {}
+        parameters = (" AND ".join(rare), min(numbers), max(numbers), str(list(numbers)))
+        return {row.number: row.rank for row in await connection.exec_driver_sql(_RANK, parameters)}
 
-async def _ranks(connection: Connection, query: Words, numbers: Sequence[int]) -> dict[int, float]:
-    """How well these match, by those of the words that not everybody has."""
-    terms = [_in_words([_term(term)]) for term in query.wanted[:_RANKED_TERMS]]
-    rare = [term for term in terms if await _count(connection, term) < _COMMON]
-    if len(numbers) < 2 or not rare:  # noqa: PLR2004 - one is the best
-        return {}
-    parameters = (" AND ".join(rare), min(numbers), max(numbers), str(list(numbers)))
-    return {row.number: row.rank for row in await connection.exec_driver_sql(_RANK, parameters)}
+    async def _is_common(self, connection: Connection, term: str) -> bool:
+        key = connection.sync_engine, term
+        if self._common.get(key, 0.0) > time.monotonic():
+            return True
+        if await _count(connection, term) < _COMMON:
+            return False
+        if len(self._common) >= _MOST_BELIEVED:
+            self._common.clear()
+        self._common[key] = time.monotonic() + _BELIEVED
+        return True
 
 
 async def _count(connection: Connection, match: str) -> int:
