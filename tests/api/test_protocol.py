@@ -1,7 +1,14 @@
-"""What is refused before the application sees it: in the form that the path's clients know, if the path has come."""
+"""What is refused before the application sees it: in the form that the path's clients know, if the path has come.
+
+And how the heads of answers are written.
+"""
+
+import asyncio
 
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
 
+from ai_proxy.api.protocol import Cycle
 from tests.service import Service, read_all
 from tests.wire import AUTHORIZED, HOST, answers, head, parse, read_until, refused
 
@@ -69,3 +76,76 @@ def test_the_path_of_an_earlier_request_is_not_taken_for_the_next(mocked):
         *_, answer = parse(read_all(connection))
 
     assert refused(answer)[0] == 431
+
+
+ASK = b'{"question": "ping"}'
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "closes"),
+    [("1.1", "keep-alive", False), ("1.1", "close", True), ("1.0", "close", True)],
+)
+def test_an_answer_says_whether_its_connection_closes(mocked, version, connection, closes):
+    fields = [HOST, AUTHORIZED, "content-type: application/json", f"content-length: {len(ASK)}"]
+    asked = head(f"POST /api/ask HTTP/{version}", *fields, f"connection: {connection}") + ASK
+    with mocked.raw(asked) as socket:
+        if not closes:
+            read_until(socket, b'"stop"}')
+            socket.sendall(head("GET /livez HTTP/1.1", HOST, "connection: close"))
+        first, *others = parse(read_all(socket))
+
+    assert first.status == 200
+    assert first.json()["finish_reason"] == "stop"
+    assert first.headers.get("connection") == ("close" if closes else None)
+    assert len(others) == (0 if closes else 1)
+
+
+class Written(list):
+    """A transport that keeps what is written."""
+
+    write = list.append
+
+
+def cycle() -> tuple[Cycle, Written]:
+    written = Written()
+    flow = FlowControl(written)
+    scope = {"type": "http", "method": "POST"}
+    options = {"access_log": False, "default_headers": [(b"date", b"today")], "message_event": asyncio.Event()}
+    quiet = {"logger": None, "access_logger": None, "expect_100_continue": False, "keep_alive": True}
+    return Cycle(scope, written, flow, **options, **quiet, on_response=lambda: None), written
+
+
+async def answer(of: Cycle, body: bytes, *, length: int, value: bytes = b"b") -> None:
+    headers = [(b"x-a", value), (b"content-length", b"%d" % length)]
+    await of.send({"type": "http.response.start", "status": 200, "headers": headers, "length": length})
+    await of.send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.anyio
+async def test_a_head_is_written_as_it_is():
+    of, written = cycle()
+
+    await answer(of, b"12345", length=5)
+
+    assert b"".join(written) == b"HTTP/1.1 200 OK\r\ndate: today\r\nx-a: b\r\ncontent-length: 5\r\n\r\n12345"
+    assert of.response_complete
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("value", [b"a\r\nb: c", b"a\nb", b"a\rb", b"a\0b"])
+async def test_no_header_of_an_answer_becomes_two(value):
+    of, written = cycle()
+
+    with pytest.raises(RuntimeError, match="line break"):
+        await answer(of, b"12345", length=5, value=value)
+
+    assert written == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("length", [4, 6])
+async def test_a_body_of_another_length_than_was_told_is_a_bug(length):
+    of, _ = cycle()
+
+    with pytest.raises(RuntimeError, match="Content-Length"):
+        await answer(of, b"12345", length=length)

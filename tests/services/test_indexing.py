@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from ai_proxy.services.indexing import Indexing
+from ai_proxy.services.indexing import Indexing, pause_after
 from ai_proxy.storage import keys, records, schema, search
 from ai_proxy.storage.engine import Database
 from tests import stores
@@ -115,3 +115,18 @@ async def refuse(database: Database, store: stores.Store, name: str) -> None:
 
 async def all_but(database: Database, name: str) -> bool:
     return await found(database) == {f"{number:02}" for number in range(20)} - {name}
+
+
+@pytest.mark.parametrize(
+    ("took", "busy", "pause"),
+    [
+        (0.03, 0.0, 0.07),
+        (0.03, 0.19, 0.07),
+        (0.01, 0.21, 0.49),
+        (0.01, 1.0, 0.49),
+        (20.0, 1.0, 30.0),
+    ],
+    ids=["idle", "little to do", "more to do", "full load", "a long wait"],
+)
+def test_the_more_there_is_to_do_the_smaller_the_share_of_the_index(took, busy, pause):
+    assert pause_after(took, busy) == pytest.approx(pause)

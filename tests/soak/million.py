@@ -93,7 +93,7 @@ async def fill(store: Store, rows: int) -> None:
             if start % 100_000 == 0:
                 _say(f"{start} rows")
         _say("indexing")
-        while await search.index_next(database, most=500):
+        while (await search.index_next(database, most=500)).count:
             pass
     if store.on_server:
         store.query("vacuum analyze")

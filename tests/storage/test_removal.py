@@ -38,7 +38,7 @@ async def record_with_all(database, name: str) -> None:
 
 
 async def index(database) -> None:
-    while await search.index_next(database, most=100):
+    while (await search.index_next(database, most=100)).count:
         pass
 
 

@@ -39,7 +39,7 @@ async def record(database: Database, questions: dict[str, str], **fields) -> Non
 
 
 async def index(database: Database) -> None:
-    while await search.index_next(database, most=500):
+    while (await search.index_next(database, most=500)).count:
         pass
 
 
@@ -212,7 +212,7 @@ async def test_what_is_taken_out_before_it_is_in_never_gets_in(database):
     async with database.transaction() as connection:
         await search.take_out(connection, ["1"])
 
-    assert await search.index_next(database, most=500) == 0
+    assert (await search.index_next(database, most=500)).count == 0
     assert await found(database, "whale") == []
 
 
@@ -221,7 +221,7 @@ async def test_texts_that_cannot_be_read_are_not_indexed(database, texts):
     await records.add(database, [stores.exchange("1", question="whale")])
     await execute(database, f"update exchanges set texts = '{texts}'")  # noqa: S608
 
-    assert await search.index_next(database, most=500) == 1
+    assert (await search.index_next(database, most=500)).count == 1
     assert await found(database, "whale") == []
     assert await execute(database, "select * from indexed") == []
 
@@ -229,8 +229,8 @@ async def test_texts_that_cannot_be_read_are_not_indexed(database, texts):
 async def test_what_is_gone_is_not_waited_for(database):
     await execute(database, "insert into unindexed values ('gone')")
 
-    assert await search.index_next(database, most=500) == 1
-    assert await search.index_next(database, most=500) == 0
+    assert (await search.index_next(database, most=500)).count == 1
+    assert (await search.index_next(database, most=500)).count == 0
 
 
 async def test_the_oldest_can_be_given_up(database):
@@ -246,7 +246,7 @@ async def test_the_oldest_can_be_given_up(database):
 async def test_few_long_texts_are_moved_at_a_time(database):
     await records.add(database, [stores.exchange(str(number), question="long " * 4000) for number in range(6)])
 
-    assert await search.index_next(database, most=500) == 3
+    assert (await search.index_next(database, most=500)).count == 3
 
 
 @pytest.mark.parametrize(

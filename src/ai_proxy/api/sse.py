@@ -15,6 +15,7 @@ from ai_proxy.core.metrics import Metrics
 from ai_proxy.core.money import dollars_of
 from ai_proxy.core.types import Exchange
 from ai_proxy.dialects.chat import Chunk
+from ai_proxy.schemas.ask import usage_of
 
 _encode = msgspec.json.encode
 
@@ -51,14 +52,9 @@ class Events:
         return self._frame("delta", {"text": chunk.text}) if chunk.text else b""
 
     def done(self, exchange: Exchange) -> bytes:
-        usage = exchange.usage
         tail = {
             "finish_reason": exchange.finish_reason,
-            "usage": {
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "estimated": usage.estimated,
-            },
+            "usage": usage_of(exchange),
             "cost_usd": dollars_of(exchange.cost),
             "duration_ms": exchange.duration_ms,
         }

@@ -26,25 +26,25 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._until = 0.0
-        self._rung = 0  # times
+        self._cancels = 0  # by us
 
     async def wait(self, coming: Awaitable[T], until: float) -> T:
         """Raises `Expired` when the loop's clock passes `until`."""
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - there is always one in a coroutine
         cancelling = task.cancelling()
-        self._task, self._until, self._rung = task, until, 0
+        self._task, self._until, self._cancels = task, until, 0
         if self._timer is None or self._timer.when() > until:
             self._set(until)
         try:
             return await coming
         except asyncio.CancelledError:
-            if self._rung and task.cancelling() - self._rung <= cancelling:
+            if self._cancels and task.cancelling() - self._cancels <= cancelling:
                 raise Expired from None
             raise
         finally:
             self._task = None
-            for _ in range(self._rung):
+            for _ in range(self._cancels):
                 task.uncancel()
 
     def close(self) -> None:
@@ -63,6 +63,6 @@ class Deadline:
         if self.clock() < self._until:
             self._set(self._until)
             return
-        self._rung += 1
+        self._cancels += 1
         self._task.cancel()
         self._set(self.clock() + _AGAIN)

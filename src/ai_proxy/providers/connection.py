@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._blocks: list[bytes] = []
         self._held = 0  # bytes of the body
-        self._bare = 0  # bytes that came since there was any of the body
+        self._bare = 0  # bytes that came since the last of the body
         self._is_paused = False
         self._keeps = False  # whether another request may follow
         self.status = 0
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether a request may be sent: nothing came that nobody asked for."""
+        """Whether a request may be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
@@ -178,7 +178,8 @@ class Connection(asyncio.Protocol):
             self._keeps = self._parser.should_keep_alive()
 
     def _ends_with_connection(self) -> bool:
-        return self.header(b"content-length") is None and self.header(b"transfer-encoding") is None
+        last_coding = (self.header(b"transfer-encoding") or "").rpartition(",")[2].strip().lower()
+        return self.header(b"content-length") is None and last_coding != "chunked"
 
     def _break(self) -> None:
         """What comes cannot be understood. It is no matter any more if the answer is whole."""

@@ -89,7 +89,7 @@ def head_of(method: str, url: URL, headers: Mapping[str, str], body: bytes | Non
     if (basic := _basic(url)) is not None and "authorization" not in headers:
         headers = {**headers, "authorization": basic}
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if fields.count("\r") + fields.count("\n") != 2 * len(headers):
+    if not fields.count("\r") == fields.count("\n") == len(headers) or "\0" in fields:
         message = "a header holds a line break"
         raise ValueError(message)
     return f"{_request_line(method, url)}{fields}{length}\r\n".encode()
@@ -98,7 +98,11 @@ def head_of(method: str, url: URL, headers: Mapping[str, str], body: bytes | Non
 @lru_cache(256)
 def _request_line(method: str, url: URL) -> str:
     """And the header that is the same in all requests to one address."""
-    return f"{method} {url.raw_path_qs} HTTP/1.1\r\nhost: {url.host_port_subcomponent}\r\n"
+    target = url.raw_path_qs
+    if " " in target or not (target.isascii() and target.isprintable()):
+        message = "an address that is not encoded"
+        raise ValueError(message)
+    return f"{method} {target} HTTP/1.1\r\nhost: {url.host_port_subcomponent}\r\n"
 
 
 @lru_cache(256)

@@ -1,9 +1,11 @@
 """Connections to providers: made when there is no idle one, and kept for a while after use."""
 
 import asyncio
+import math
 import socket
 import ssl
 from collections import defaultdict, deque
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import aiohappyeyeballs
@@ -28,13 +30,22 @@ class Origin(NamedTuple):
     port: int
 
 
-class Pool:
-    """All connections of the process that are idle. `close` ends them."""
+class _Name:
+    """What is looked up, or was, and until when that is good."""
 
-    def __init__(self) -> None:
+    def __init__(self, looking: asyncio.Task[list[Any]]) -> None:
+        self.looking = looking
+        self.until = math.inf
+
+
+class Pool:
+    """All connections of the process that are idle, for `keep` seconds at most. `close` ends them."""
+
+    def __init__(self, *, keep: float = _KEEP_ALIVE) -> None:
         self._loop = asyncio.get_running_loop()
+        self._keep = keep
         self._idle: defaultdict[Origin, deque[tuple[float, Connection]]] = defaultdict(deque)
-        self._names: dict[Origin, tuple[float, asyncio.Task[list[Any]]]] = {}
+        self._names: dict[Origin, _Name] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
         self._is_closed = False
@@ -44,7 +55,7 @@ class Pool:
         kept = self._idle.get(origin)
         while kept:
             since, connection = kept.pop()
-            if connection.is_open and self._loop.time() - since < _KEEP_ALIVE:
+            if connection.is_open and self._loop.time() - since < self._keep:
                 return connection
             connection.close()
         return None
@@ -56,7 +67,7 @@ class Pool:
             return
         self._idle[origin].append((self._loop.time(), connection))
         if self._sweeping is None:
-            self._sweeping = self._loop.call_later(_KEEP_ALIVE, self._sweep)
+            self._sweeping = self._loop.call_later(self._keep, self._sweep)
 
     async def connect(self, origin: Origin) -> Connection:
         """Make a new one. Raises `Unresolved`, `ssl.SSLError` or `OSError`."""
@@ -73,8 +84,8 @@ class Pool:
         self._is_closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for _, task in self._names.values():
-            task.cancel()
+        for name in self._names.values():
+            name.looking.cancel()
         for kept in self._idle.values():
             for _, connection in kept:
                 connection.close()
@@ -82,23 +93,22 @@ class Pool:
 
     async def _addresses(self, origin: Origin) -> list[Any]:
         """Those of a name that many ask for at one time are looked up once."""
-        found = self._names.get(origin)
-        if found is None or found[0] < self._loop.time():
-            looking = self._loop.create_task(self._look_up(origin), name="dns")
-            found = self._names[origin] = self._loop.time() + _KEEP_NAME, looking
-            looking.add_done_callback(lambda task: self._forget(origin, task))
-        return await asyncio.shield(found[1])
+        name = self._names.get(origin)
+        if name is None or name.until < self._loop.time():
+            self._names = {its: one for its, one in self._names.items() if one.until >= self._loop.time()}
+            name = self._names[origin] = _Name(self._loop.create_task(self._look_up(origin), name="dns"))
+        found = await asyncio.shield(name.looking)
+        if not found:
+            raise Unresolved
+        return found
 
     async def _look_up(self, origin: Origin) -> list[Any]:
-        try:
-            return await self._loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise Unresolved from error
-
-    def _forget(self, origin: Origin, task: asyncio.Task[list[Any]]) -> None:
-        """The next call asks again for what could not be found."""
-        if (task.cancelled() or task.exception()) and self._names.get(origin, (0, None))[1] is task:
-            del self._names[origin]
+        """Nothing if nobody knows them, which the next call asks again."""
+        found: list[Any] = []
+        with suppress(OSError, UnicodeError):
+            found = await self._loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        self._names[origin].until = self._loop.time() + _KEEP_NAME if found else 0.0
+        return found
 
     def _context(self) -> ssl.SSLContext:
         """Made when it is needed: it takes 20 ms to read the certificates of the system."""
@@ -110,12 +120,12 @@ class Pool:
     def _sweep(self) -> None:
         """Close those that were not used for long."""
         self._sweeping = None
-        oldest = self._loop.time() - _KEEP_ALIVE
+        oldest = self._loop.time() - self._keep
         for origin, kept in list(self._idle.items()):
             while kept and (kept[0][0] <= oldest or not kept[0][1].is_open):
                 kept.popleft()[1].close()
             if not kept:
                 del self._idle[origin]
         if self._idle:
-            next_one = min(kept[0][0] for kept in self._idle.values()) + _KEEP_ALIVE
+            next_one = min(kept[0][0] for kept in self._idle.values()) + self._keep
             self._sweeping = self._loop.call_at(next_one, self._sweep)

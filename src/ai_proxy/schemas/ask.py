@@ -92,20 +92,25 @@ class AskResponse(BaseModel):
 
 def outcome(exchange: Exchange) -> dict[str, Any]:
     """What an answer and an entry of the history have in common."""
-    usage = exchange.usage
     return {
         "id": exchange.id,
         "answer": exchange.answer,
         "model": exchange.model,
         "provider": exchange.provider,
         "mock": exchange.mock,
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "estimated": usage.estimated,
-        },
+        "usage": usage_of(exchange),
         "cost_usd": dollars_of(exchange.cost),
         "duration_ms": exchange.duration_ms,
         "created_at": datetime.fromtimestamp(exchange.created_at / 1_000_000, UTC),
         "conversation_id": exchange.conversation_id,
+    }
+
+
+def usage_of(exchange: Exchange) -> dict[str, Any]:
+    """A `UsageBody`."""
+    usage = exchange.usage
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "estimated": usage.estimated,
     }

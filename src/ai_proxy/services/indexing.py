@@ -13,11 +13,10 @@ from ai_proxy.storage.engine import Database
 log = structlog.get_logger()
 
 _MOST = 500  # exchanges in one transaction
-_FEW = 100  # fewer are not worth a transaction so soon after the last
 # Of the time, what this may take while there is little else to do, and when there is more: 100 exchanges a second.
 _SHARE, _LEAST_SHARE = 0.3, 0.02
 _BUSY = 0.2  # of one core, for all else
-_PAUSE = 0.25  # seconds between transactions of few
+_PAUSE = 0.25  # seconds in which more may come, when all are indexed
 _LONGEST_PAUSE = 30.0
 
 
@@ -63,15 +62,16 @@ class Indexing:
 
     async def _move(self) -> float:
         """Index some. Returns for how long to leave the database to others."""
+        busy = self._load.of_others()
         began = time.perf_counter()
         moved = await search.index_next(self._database, most=self._most)
         took = time.perf_counter() - began
-        if not moved:
+        self._load.begin()
+        if not moved.count:
             return self._interval
         self._most = min(2 * self._most, _MOST)
-        share = _SHARE if self._load.of_others(took) < _BUSY else _LEAST_SHARE
-        pause = min(took * (1 / share - 1), _LONGEST_PAUSE)  # it may have waited long for its turn
-        return max(pause, 0.0 if moved >= _FEW else min(_PAUSE, self._interval))
+        least = 0.0 if moved.more else min(_PAUSE, self._interval)
+        return max(least, pause_after(took, busy))
 
     async def _narrow(self) -> float:
         """Find the one exchange that cannot be indexed, and go on without it."""
@@ -98,13 +98,21 @@ class Indexing:
                 self.failing = True
 
 
+def pause_after(took: float, busy: float) -> float:
+    """Seconds, after a transaction of `took` seconds, in a process that is so `busy` with all else (1 is a core)."""
+    share = _SHARE if busy < _BUSY else _LEAST_SHARE
+    return min(took * (1 / share - 1), _LONGEST_PAUSE)  # it may have waited long for its turn
+
+
 class _Load:
-    """How busy this process is with all else."""
+    """How busy this process is while we pause."""
 
     def __init__(self) -> None:
-        self._clocks = time.process_time(), time.monotonic()
+        self.begin()
 
-    def of_others(self, own: float) -> float:
-        """The share of one core since it was asked for last, without the `own` seconds that we took ourselves."""
-        (used, at), self._clocks = self._clocks, (time.process_time(), time.monotonic())
-        return (self._clocks[0] - used - own) / max(self._clocks[1] - at, own)
+    def begin(self) -> None:
+        self._used, self._at = time.process_time(), time.monotonic()
+
+    def of_others(self) -> float:
+        """The share of one core since then."""
+        return (time.process_time() - self._used) / max(time.monotonic() - self._at, 1e-6)

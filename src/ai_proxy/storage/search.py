@@ -7,6 +7,7 @@ kept is each database's own: `search_sqlite`, `search_postgresql`. Texts that ar
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.engine import Row
 
@@ -20,6 +21,7 @@ from ai_proxy.storage.words import Words
 _LONGEST_TEXT = 100_000  # characters of a question, or of an answer: what is further on is not found
 _BATCH = 50_000  # characters: as long as they take, SQLite's one writer waits
 _READ_AT_ONCE = 20  # rows, each of which may be as long as two texts
+_PAGE = 50  # the same, where few are long
 _DELETED_AT_ONCE = 500  # a statement has only so many parameters
 
 
@@ -36,14 +38,21 @@ class Index(Protocol):
 _INDEXES: Mapping[str, Index] = {"sqlite": search_sqlite.Index(), "postgresql": search_postgresql.Index()}
 
 
-async def index_next(database: Database, *, most: int) -> int:
-    """Move at most `most` exchanges into the index, the oldest first. Returns how many; long texts make it fewer.
+class Moved(msgspec.Struct, frozen=True):
+    """How many exchanges came into the index, and whether others were left for the next time."""
+
+    count: int
+    more: bool
+
+
+async def index_next(database: Database, *, most: int) -> Moved:
+    """Move at most `most` exchanges into the index, the oldest first; long texts make it fewer.
 
     Several processes may do so at once: none is indexed twice. Raises `DatabaseUnavailable`.
     """
-    rows = await _next(database, most)
+    rows, more = await _next(database, most)
     if not rows:
-        return 0
+        return Moved(0, more=False)
     entries = {row.exchange_id: _entry(row) if row.texts == "plain" else None for row in rows}
     async with database.background() as connection:
         # It may have been removed since it was read; and what another process has in its hands is left to it.
@@ -52,7 +61,7 @@ async def index_next(database: Database, *, most: int) -> int:
         identifiers = sorted((await connection.scalars(taken)).all())
         if new := [entry for identifier in identifiers if (entry := entries[identifier])]:
             await _index_of(connection).add(connection, new)
-    return len(identifiers)
+    return Moved(len(identifiers), more)
 
 
 async def skip_next(database: Database) -> str | None:
@@ -103,26 +112,24 @@ def _index_of(connection: Connection) -> Index:
     return _INDEXES[connection.dialect.name]
 
 
-async def _next(database: Database, most: int) -> Sequence[Row[Any]]:
-    """The oldest with their texts, as many as are not too long together; one at least."""
-    size = func.length(Exchange.question) + func.length(Exchange.answer)
-    waiting = select(Unindexed.exchange_id, size.label("size"))
-    waiting = waiting.outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
-    query = _texts(Unindexed.exchange_id).outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
-    async with database.transaction() as connection:
-        sizes = (await connection.execute(waiting.order_by(Unindexed.exchange_id).limit(most))).all()
-        some = _not_too_long(sizes)
-        return (await connection.execute(query.order_by(Unindexed.exchange_id).limit(some))).all() if some else []
-
-
-def _not_too_long(sizes: Sequence[Row[Any]]) -> int:
-    """How many there are until they are long together. One that is gone has no size."""
+async def _next(database: Database, most: int) -> tuple[list[Row[Any]], bool]:
+    """The oldest with their texts, until these are long together; and whether there are more."""
+    found: list[Row[Any]] = []
     room = _BATCH
-    for count, row in enumerate(sizes, 1):
-        room -= row.size or 0
-        if room < 0:
-            return count
-    return len(sizes)
+    query = _texts(Unindexed.exchange_id).outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
+    query = query.order_by(Unindexed.exchange_id).limit(_PAGE)
+    async with database.transaction() as connection:
+        while len(found) < most and room > 0:
+            after = found[-1].exchange_id if found else ""
+            page = (await connection.execute(query.where(Unindexed.exchange_id > after))).all()
+            for row in page:
+                if len(found) == most or room <= 0:
+                    return found, True
+                found.append(row)
+                room -= len(row.question or "") + len(row.answer or "")
+            if len(page) < _PAGE:
+                return found, False
+    return found, True
 
 
 def _texts(*columns: Any) -> Select[*tuple[Any, ...]]:

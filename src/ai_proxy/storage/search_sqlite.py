@@ -5,6 +5,7 @@ So a word is looked for by its stem: whatever begins with that. https://www.sqli
 
 import time
 from collections.abc import Iterable, Sequence
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, func, select
 
@@ -33,12 +34,12 @@ WHERE search MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM 
 _COMMON = 20_000
 _RANKED_TERMS = 8
 # To count those that have a word takes as long as to find them, so what is known to be common is believed for a while.
-_BELIEVED, _MOST_BELIEVED = 3600.0, 1000  # seconds, and words
+_BELIEVED, _MOST_BELIEVED = 600.0, 1000  # seconds, and words
 
 
 class Index:
     def __init__(self) -> None:
-        self._common: dict[tuple[Engine, str], float] = {}  # and until when
+        self._common: WeakKeyDictionary[Engine, dict[str, float]] = WeakKeyDictionary()  # words, and until when
 
     async def add(self, connection: Connection, entries: Sequence[Entry]) -> None:
         last = await connection.scalar(select(func.coalesce(func.max(Indexed.number), 0)))
@@ -68,14 +69,14 @@ class Index:
         return {row.number: row.rank for row in await connection.exec_driver_sql(_RANK, parameters)}
 
     async def _is_common(self, connection: Connection, term: str) -> bool:
-        key = connection.sync_engine, term
-        if self._common.get(key, 0.0) > time.monotonic():
+        common = self._common.setdefault(connection.sync_engine, {})
+        if common.get(term, 0.0) > time.monotonic():
             return True
         if await _count(connection, term) < _COMMON:
             return False
-        if len(self._common) >= _MOST_BELIEVED:
-            self._common.clear()
-        self._common[key] = time.monotonic() + _BELIEVED
+        if len(common) >= _MOST_BELIEVED:
+            common.clear()
+        common[term] = time.monotonic() + _BELIEVED
         return True
 
 
