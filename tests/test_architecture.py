@@ -1,7 +1,9 @@
 """The shape of the house, where no linter looks."""
 
 import ast
+import itertools
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,16 @@ def test_every_decision_is_listed():
         sorted(set(re.findall(r"\(decisions/(\S+\.md)\)", (ROOT / "docs" / "architecture.md").read_text())))
         == decisions
     )
+
+
+def test_every_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+    lists = [project["project"]["dependencies"], *extras.values(), *groups.values()]
+    names = {re.match(r"[\w-]+", wanted)[0] for wanted in itertools.chain(*lists)}
+    decision = (ROOT / "docs" / "decisions" / "0008-dependencies.md").read_text()
+
+    assert {name for name in names if not re.search(rf"\b{name}\b", decision)} == set()
 
 
 def _function_lengths():
