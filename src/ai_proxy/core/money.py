@@ -2,6 +2,7 @@
 
 import re
 from decimal import ROUND_CEILING, Decimal, DecimalException
+from functools import lru_cache
 
 DOLLAR = 1_000_000_000
 MOST = 2**63 - 1  # what a column holds: nine thousand million dollars
@@ -19,6 +20,7 @@ def nano(amount: str | int | Decimal) -> int:
     return _bounded(int(Decimal(text).scaleb(9)))
 
 
+@lru_cache(4096)  # the same few costs come again and again, twice in each call
 def dollars(nano: int) -> str:
     """Nano-dollars as dollars, such as "5.00" and "0.000125": 2 decimals, or as many more as there are."""
     whole, fraction = divmod(abs(nano), DOLLAR)
