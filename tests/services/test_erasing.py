@@ -9,20 +9,12 @@ from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import COMMAND_LINE, OPERATOR_ID
 from ai_proxy.services import erasing
 from ai_proxy.services.visibility import Viewer
-from ai_proxy.storage import keys, records, retention, schema
+from ai_proxy.storage import records, retention
 from tests.stores import exchange
 
 pytestmark = pytest.mark.anyio
 
 VIEWER = Viewer(COMMAND_LINE)
-
-
-@pytest.fixture
-async def database(store):
-    async with store.database() as database:
-        await schema.upgrade(database)
-        await keys.add(database, key_id="key", name="key", digest="d", hint="h", created_at=1)
-        yield database
 
 
 async def left(database) -> list[int]:

@@ -8,19 +8,11 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from ai_proxy.services.indexing import Indexing, pause_after
-from ai_proxy.storage import keys, records, schema, search
+from ai_proxy.storage import records, search
 from ai_proxy.storage.engine import Database
 from tests import stores
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def database(store):
-    async with store.database() as database:
-        await schema.upgrade(database)
-        await keys.add(database, key_id="key", name="key", digest="d", hint="h", created_at=1)
-        yield database
 
 
 def indexing(database: Database) -> Indexing:

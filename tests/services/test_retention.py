@@ -15,20 +15,12 @@ from ai_proxy.services.days import DAY
 from ai_proxy.services.removing import OthersRemove, Removing
 from ai_proxy.services.retention import Retention
 from ai_proxy.services.times import now
-from ai_proxy.storage import conversations, keys, projects, records, schema, sessions
+from ai_proxy.storage import conversations, projects, records, sessions
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.retention import KEPT, Aim
 from tests import postgres, stores
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def database(store):
-    async with store.database() as database:
-        await schema.upgrade(database)
-        await keys.add(database, key_id="key", name="key", digest="d", hint="h", created_at=1)
-        yield database
 
 
 def aged(days: float, number: int = 0) -> str:

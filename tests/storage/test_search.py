@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.storage import keys, records, schema, search
@@ -321,3 +321,25 @@ QUIRKS = [
     "'",
     ":*",
 ]
+
+
+_MANY = """
+INSERT INTO search (rowid, words, facets)
+WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 20000)
+SELECT number + 1000000, 'walrus', '' FROM numbers
+"""
+
+
+async def test_a_word_that_was_found_to_be_common_is_not_counted_again(tmp_path):
+    asked = []
+    async with stores.in_file(tmp_path / "data").database() as database:
+        await prepare(database)
+        await record(database, {"once": "a walrus", "twice": "a walrus, a walrus"})
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql(_MANY)
+            event.listen(connection.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+        for _ in range(2):
+            assert await found(database, "walrus", newest=30_000) == ["twice", "once"]  # the newest first
+
+    assert len([statement for statement in asked if "count(*)" in statement]) == 1
