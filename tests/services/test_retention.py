@@ -278,6 +278,6 @@ async def test_parts_are_as_long_as_their_time_allows(database):
         await removing.briefly(work)
         sizes.append(removing._most)
 
-    assert sizes[0] == 50
+    assert sizes[0] == 20
     assert max(sizes) > 100
-    assert sizes[-1] == 50
+    assert sizes[-1] == 20

@@ -157,7 +157,7 @@ async def test_an_option_that_the_driver_does_not_know_is_one_line(store):
 
 
 def test_a_start_with_sqlite_does_not_load_the_driver_of_postgresql():
-    program = "import ai_proxy.app, ai_proxy.storage.upsert, sys; print('psycopg' in sys.modules)"
+    program = "import ai_proxy.app, ai_proxy.storage.statements, sys; print('psycopg' in sys.modules)"
 
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
 

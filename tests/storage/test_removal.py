@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from sqlalchemy import func, insert, select, table, text
+from sqlalchemy import event, func, insert, select, table, text
 
 from ai_proxy.core.types import KeptAnswer
 from ai_proxy.storage import conversations, keys, records, removal, schema, search
@@ -18,9 +18,13 @@ _TABLES = ("exchanges", "bodies", "feedback", "tags", "idempotent_answers", "uni
 @pytest.fixture
 async def database(store):
     async with store.database() as database:
-        await schema.upgrade(database)
-        await keys.add(database, key_id="key", name="key", digest="key", hint="h", created_at=1)
+        await prepare(database)
         yield database
+
+
+async def prepare(database) -> None:
+    await schema.upgrade(database)
+    await keys.add(database, key_id="key", name="key", digest="key", hint="h", created_at=1)
 
 
 async def record(database, *names: str, **fields) -> None:
@@ -233,3 +237,28 @@ async def test_what_is_recorded_meanwhile_is_counted(database):
     await asyncio.gather(go_on(), *(remove(database, *old[start::10]) for start in range(10)))
 
     assert await talks(database) == [("talk", "1000", "1019", 20)]
+
+
+async def test_nothing_is_read_through_to_find_a_few(tmp_path):
+    async with stores.in_file(tmp_path).database() as database:
+        await prepare(database)
+        await record_with_all(database, "one")
+        await record_with_all(database, "two")
+        await index(database)
+        async with database.transaction() as connection:
+            asked = []
+
+            def note(*given) -> None:
+                asked.append((given[2], given[3][0] if given[5] else given[3]))
+
+            event.listen(connection.sync_connection, "before_cursor_execute", note)
+            await removal.remove(connection, ["one"])
+            await removal.forget_texts(connection, ["two"])
+            event.remove(connection.sync_connection, "before_cursor_execute", note)
+
+            plans = [await connection.exec_driver_sql(f"explain query plan {sql}", values) for sql, values in asked]
+
+    steps = [step.detail for plan in plans for step in plan]
+    assert len([step for step in steps if step.startswith("SEARCH exchanges USING")]) > 2
+    read_through = {step for step in steps if step.startswith("SCAN")}
+    assert read_through == {"SCAN CONSTANT ROW", "SCAN json_each VIRTUAL TABLE INDEX 1:"}

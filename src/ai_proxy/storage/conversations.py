@@ -26,9 +26,9 @@ from ai_proxy.core import types
 from ai_proxy.core.types import Turn
 from ai_proxy.storage.engine import Connection, Database
 from ai_proxy.storage.filters import Visible
+from ai_proxy.storage.statements import MakeInsert, PerDatabase
 from ai_proxy.storage.tables import Conversation, Exchange
 from ai_proxy.storage.texts import readable, readable_text
-from ai_proxy.storage.upsert import MakeInsert, PerDatabase
 
 _MAX_TURNS = 1000
 _MAX_FORKS = 20  # of forks, one after the other, that are followed back

@@ -12,8 +12,8 @@ from ai_proxy.core.types import KeptAnswer
 from ai_proxy.storage import texts
 from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Database
+from ai_proxy.storage.statements import MakeInsert, PerDatabase
 from ai_proxy.storage.tables import IdempotentAnswer
-from ai_proxy.storage.upsert import MakeInsert, PerDatabase
 
 LIFETIME = 24 * 3600 * 1_000_000  # microseconds
 _PURGED = 10  # expired rows that go for each new one: more than come, so that they cannot pile up

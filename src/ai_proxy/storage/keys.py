@@ -12,8 +12,8 @@ from ai_proxy.core import apikeys
 from ai_proxy.core.types import OPERATOR_ID, Budget, Limit, Principal
 from ai_proxy.storage import tables
 from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.statements import insert_ignoring
 from ai_proxy.storage.tables import ApiKey, DailyUsage, Exchange, Member, Project, User
-from ai_proxy.storage.upsert import insert_ignoring
 
 ENDED = 0  # as `previous_until`: the former secret ended at once, and is kept so that it never comes back
 

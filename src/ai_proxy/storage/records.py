@@ -14,8 +14,8 @@ from ai_proxy.core.exceptions import DatabaseUnavailable
 from ai_proxy.storage import conversations, idempotency, texts
 from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.statements import insert_adding, insert_ignoring
 from ai_proxy.storage.tables import Bodies, DailyUsage, Exchange
-from ai_proxy.storage.upsert import insert_adding, insert_ignoring
 
 Key = tuple[str, str, str, str, str, str]
 Counts = tuple[int, ...]

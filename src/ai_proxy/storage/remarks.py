@@ -10,8 +10,8 @@ from sqlalchemy.engine import Row
 
 from ai_proxy.storage import texts
 from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.statements import MakeInsert, PerDatabase
 from ai_proxy.storage.tables import Feedback, Tag
-from ai_proxy.storage.upsert import MakeInsert, PerDatabase
 
 
 class Opinion(msgspec.Struct, frozen=True):

@@ -5,16 +5,46 @@ from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, case, delete, exists, func, literal, select, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, or_, select, update
 
 from ai_proxy.storage import search
 from ai_proxy.storage.engine import Connection
+from ai_proxy.storage.statements import Prepared, among
 from ai_proxy.storage.tables import Bodies, Conversation, Exchange, Feedback, IdempotentAnswer, Tag
+
+_AT_ONCE = 200  # so that what is read about them is not much
+
+
+def _of_these(table: type[Any]) -> ColumnElement[bool]:
+    """The rows of the exchanges `ids`. Kept answers are found by their times, which have an index."""
+    own = among(table.exchange_id, "ids")
+    return and_(own, among(IdempotentAnswer.created_at, "times")) if table is IdempotentAnswer else own
+
 
 _TEXTS: tuple[type[Any], ...] = (Bodies, IdempotentAnswer)
 _ALL: tuple[type[Any], ...] = (Tag, Feedback, *_TEXTS)
-_AT_ONCE = 200  # a statement has only so many parameters
+
+_found = Prepared(
+    select(Exchange.id, Exchange.key_id, Exchange.conversation_id, Exchange.created_at, Exchange.texts)
+    .where(among(Exchange.id, "ids"))
+    .order_by(Exchange.id)
+    .with_for_update()
+)
+_hanging = Prepared(select(*(exists().where(_of_these(table)) for table in _ALL)))
+_drop = {table: Prepared(delete(table).where(_of_these(table))) for table in _ALL}
+_delete = Prepared(delete(Exchange).where(among(Exchange.id, "ids")))
+_forget = Prepared(update(Exchange).where(among(Exchange.id, "ids")).values(question="", answer="", texts="none"))
+_talks = Prepared(
+    select(Conversation.key_id, Conversation.id, Conversation.forked_from)
+    .where(
+        or_(
+            and_(among(Conversation.key_id, "keys"), among(Conversation.id, "talks")),
+            among(Conversation.forked_from, "ids"),
+        )
+    )
+    .order_by(Conversation.key_id, Conversation.id)
+    .with_for_update()
+)
 
 
 async def remove(connection: Connection, ids: Sequence[str]) -> int:
@@ -38,7 +68,7 @@ async def _remove(connection: Connection, ids: Sequence[str]) -> int:
     existing = [row.id for row in found]
     await _drop_what_hangs_on(connection, found)
     touched = await _lock_conversations(connection, found)
-    await connection.execute(delete(Exchange).where(_among(connection, Exchange.id, existing)))
+    await _delete.execute(connection, ids=existing)
     await _shrink(connection, touched, found)
     return len(found)
 
@@ -46,43 +76,28 @@ async def _remove(connection: Connection, ids: Sequence[str]) -> int:
 async def _forget_texts(connection: Connection, ids: Sequence[str]) -> int:
     await search.take_out(connection, ids)
     found = [row for row in await _lock(connection, ids) if row.texts != "none"]
-    existing = [row.id for row in found]
     for table in _TEXTS:
-        await connection.execute(delete(table).where(*_of(connection, table, found)))
-    forgotten = update(Exchange).where(_among(connection, Exchange.id, existing))
-    await connection.execute(forgotten.values(question="", answer="", texts="none"))
+        await _drop[table].execute(connection, **_ids_and_times(found))
+    await _forget.execute(connection, ids=[row.id for row in found])
     return len(found)
-
-
-def _among(connection: Connection, column: InstrumentedAttribute[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """That it has one of these values. PostgreSQL takes them as one array: to read 200 parameters costs it 5 ms."""
-    if connection.dialect.name == "postgresql":
-        return column == any_(literal(values, ARRAY(column.type)))
-    return column.in_(values)
 
 
 async def _lock(connection: Connection, ids: Sequence[str]) -> Sequence[Any]:
     """Those that are there. Nobody can hang anything on them from now on."""
-    columns = (Exchange.id, Exchange.key_id, Exchange.conversation_id, Exchange.created_at, Exchange.texts)
-    query = select(*columns).where(_among(connection, Exchange.id, ids))
-    return (await connection.execute(query.order_by(Exchange.id).with_for_update())).all()
+    rows: Sequence[Any] = (await _found.execute(connection, ids=list(ids))).all()
+    return rows
 
 
 async def _drop_what_hangs_on(connection: Connection, found: Sequence[Any]) -> None:
     """Most have nothing. To ask for all at once is quicker: each statement takes time in which SQLite is locked."""
-    hanging = {table: delete(table).where(*_of(connection, table, found)) for table in _ALL}
-    query = select(*(exists().where(*_of(connection, table, found)) for table in hanging))
-    there = (await connection.execute(query)).one()
-    for statement in compress(hanging.values(), there):
-        await connection.execute(statement)
+    these = _ids_and_times(found)
+    there = (await _hanging.execute(connection, **these)).one()
+    for statement in compress(_drop.values(), there):
+        await statement.execute(connection, **these)
 
 
-def _of(connection: Connection, table: type[Any], found: Sequence[Any]) -> list[ColumnElement[bool]]:
-    """The rows of these exchanges. Kept answers are found by their times, which have an index."""
-    own = [_among(connection, table.exchange_id, [row.id for row in found])]
-    if table is IdempotentAnswer:
-        own.append(_among(connection, IdempotentAnswer.created_at, [row.created_at for row in found]))
-    return own
+def _ids_and_times(found: Sequence[Any]) -> dict[str, list[Any]]:
+    return {"ids": [row.id for row in found], "times": [row.created_at for row in found]}
 
 
 async def _lock_conversations(connection: Connection, found: Sequence[Any]) -> Sequence[tuple[str, str]]:
@@ -90,19 +105,12 @@ async def _lock_conversations(connection: Connection, found: Sequence[Any]) -> S
 
     In the rows' order, as they are written: two processes that lock them in different orders would wait for each other.
     """
-    forked = _among(connection, Conversation.forked_from, [row.id for row in found])
-    forks = await connection.execute(select(Conversation.key_id, Conversation.id).where(forked))
+    ids = [row.id for row in found]
     pairs = {(row.key_id, row.conversation_id) for row in found if row.conversation_id is not None}
-    pairs |= {(row.key_id, row.id) for row in forks}
-    if not pairs:
-        return []
-    keys, identifiers = zip(*pairs, strict=True)
-    query = select(Conversation.key_id, Conversation.id).where(
-        _among(connection, Conversation.key_id, sorted(set(keys))),
-        _among(connection, Conversation.id, sorted(set(identifiers))),
-    )
-    await connection.execute(query.order_by(Conversation.key_id, Conversation.id).with_for_update())
-    return sorted(pairs)
+    keys, talks = (sorted({pair[part] for pair in pairs}) for part in (0, 1))
+    rows = await _talks.execute(connection, keys=keys, talks=talks, ids=ids)
+    forked_from = set(ids)
+    return sorted(pairs | {(row.key_id, row.id) for row in rows if row.forked_from in forked_from})
 
 
 # Nothing is added to the key, so that it is the index on conversations that answers, and not that on keys.
@@ -114,7 +122,7 @@ _there = select(Exchange.id)
 _first = select(func.min(Exchange.id)).where(*_left).scalar_subquery()
 _last = select(func.max(Exchange.id)).where(*_left).scalar_subquery()
 _one = (Conversation.key_id == bindparam("of_key"), Conversation.id == bindparam("of_id"))
-_shrunk = (
+_shrunk = Prepared(
     update(Conversation)
     .where(*_one)
     .values(
@@ -129,13 +137,13 @@ _shrunk = (
         ),
     )
 )
-_emptied = delete(Conversation).where(*_one, Conversation.exchanges <= 0)
+_emptied = Prepared(delete(Conversation).where(*_one, Conversation.exchanges <= 0))
 
 
 async def _shrink(connection: Connection, touched: Sequence[tuple[str, str]], found: Iterable[Any]) -> None:
     gone = Counter((row.key_id, row.conversation_id) for row in found)
     rows = [{"of_key": key_id, "of_id": identifier, "gone": gone[key_id, identifier]} for key_id, identifier in touched]
     if rows:
-        await connection.execute(_shrunk, rows)
+        await _shrunk.execute_each(connection, rows)
     if own := [{"of_key": row["of_key"], "of_id": row["of_id"]} for row in rows if row["gone"]]:
-        await connection.execute(_emptied, own)
+        await _emptied.execute_each(connection, own)

@@ -15,14 +15,14 @@ from ai_proxy.storage import facets as facets_of
 from ai_proxy.storage import search_postgresql, search_sqlite, words
 from ai_proxy.storage.engine import Connection, Database
 from ai_proxy.storage.search_entry import Entry
+from ai_proxy.storage.statements import Prepared, among
 from ai_proxy.storage.tables import Exchange, Indexed, Unindexed
 from ai_proxy.storage.words import Words
 
 _LONGEST_TEXT = 100_000  # characters of a question, or of an answer: what is further on is not found
 _BATCH = 50_000  # characters: as long as they take, SQLite's one writer waits
-_READ_AT_ONCE = 20  # rows, each of which may be as long as two texts
+_READ_AT_ONCE = 25  # rows, each of which may be as long as two texts
 _PAGE = 50  # the same, where few are long
-_DELETED_AT_ONCE = 500  # a statement has only so many parameters
 
 
 class Index(Protocol):
@@ -45,6 +45,29 @@ class Moved(msgspec.Struct, frozen=True):
     more: bool
 
 
+def _texts(*columns: Any) -> Select[*tuple[Any, ...]]:
+    """What the entries of the index are made of: the same when they are put in and when they are taken out."""
+    return select(
+        *columns,
+        func.substr(Exchange.question, 1, _LONGEST_TEXT).label("question"),
+        func.substr(Exchange.answer, 1, _LONGEST_TEXT).label("answer"),
+        Exchange.texts,
+        *facets_of.COLUMNS.values(),
+    )
+
+
+_not_to_come = Prepared(delete(Unindexed).where(among(Unindexed.exchange_id, "ids")))
+_not_indexed = Prepared(delete(Indexed).where(among(Indexed.exchange_id, "ids")))
+_indexed = Prepared(
+    _texts(Indexed.exchange_id, Indexed.number)
+    .join(Exchange, Exchange.id == Indexed.exchange_id)
+    .where(among(Indexed.exchange_id, "ids"))
+)
+# It may have been removed since it was read; and what another process has in its hands is left to it.
+_free = select(Unindexed.exchange_id).where(among(Unindexed.exchange_id, "ids")).with_for_update(skip_locked=True)
+_take = Prepared(delete(Unindexed).where(Unindexed.exchange_id.in_(_free)).returning(Unindexed.exchange_id))
+
+
 async def index_next(database: Database, *, most: int) -> Moved:
     """Move at most `most` exchanges into the index, the oldest first; long texts make it fewer.
 
@@ -55,10 +78,8 @@ async def index_next(database: Database, *, most: int) -> Moved:
         return Moved(0, more=False)
     entries = {row.exchange_id: _entry(row) if row.texts == "plain" else None for row in rows}
     async with database.background() as connection:
-        # It may have been removed since it was read; and what another process has in its hands is left to it.
-        free = select(Unindexed.exchange_id).where(Unindexed.exchange_id.in_(entries)).with_for_update(skip_locked=True)
-        taken = delete(Unindexed).where(Unindexed.exchange_id.in_(free)).returning(Unindexed.exchange_id)
-        identifiers = sorted((await connection.scalars(taken)).all())
+        taken = await _take.execute(connection, ids=list(entries))
+        identifiers = sorted(taken.scalars())
         if new := [entry for identifier in identifiers if (entry := entries[identifier])]:
             await _index_of(connection).add(connection, new)
     return Moved(len(identifiers), more)
@@ -78,17 +99,14 @@ async def take_out(connection: Connection, ids: Sequence[str]) -> None:
 
     What is in the index is worked out anew from the texts.
     """
-    index = _index_of(connection)
-    for start in range(0, len(ids), _DELETED_AT_ONCE):
-        some = ids[start : start + _DELETED_AT_ONCE]
-        # First, because it waits for another process that is just moving them into the index.
-        await connection.execute(delete(Unindexed).where(Unindexed.exchange_id.in_(some)))
-        query = _texts(Indexed.exchange_id, Indexed.number).join(Exchange, Exchange.id == Indexed.exchange_id)
-        query = query.where(Indexed.exchange_id.in_(some)).execution_options(yield_per=_READ_AT_ONCE)
-        async with connection.stream(query) as rows:
-            async for part in rows.partitions(_READ_AT_ONCE):
-                await index.remove(connection, [_entry(row, number=row.number) for row in part])
-        await connection.execute(delete(Indexed).where(Indexed.exchange_id.in_(some)))
+    index, ids = _index_of(connection), sorted(ids)
+    # First, because it waits for another process that is just moving them into the index.
+    await _not_to_come.execute(connection, ids=ids)
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        rows = await _indexed.execute(connection, ids=ids[start : start + _READ_AT_ONCE])
+        if entries := [_entry(row, number=row.number) for row in rows]:
+            await index.remove(connection, entries)
+    await _not_indexed.execute(connection, ids=ids)
 
 
 async def find(
@@ -130,17 +148,6 @@ async def _next(database: Database, most: int) -> tuple[list[Row[Any]], bool]:
             if len(page) < _PAGE:
                 return found, False
     return found, True
-
-
-def _texts(*columns: Any) -> Select[*tuple[Any, ...]]:
-    """What the entries of the index are made of: the same when they are put in and when they are taken out."""
-    return select(
-        *columns,
-        func.substr(Exchange.question, 1, _LONGEST_TEXT).label("question"),
-        func.substr(Exchange.answer, 1, _LONGEST_TEXT).label("answer"),
-        Exchange.texts,
-        *facets_of.COLUMNS.values(),
-    )
 
 
 def _entry(row: Row[Any], *, number: int = 0) -> Entry:
