@@ -219,25 +219,6 @@ def test_after_a_day_the_key_is_free_again(service, upstream):
     assert calls(upstream) == 2
 
 
-def test_what_has_expired_goes_bit_by_bit_as_new_answers_come(service):
-    post(service, key="new")
-    for number in range(25):
-        execute(
-            service,
-            "insert into idempotent_answers select key_id, ?, digest, body, headers, exchange_id,"
-            " created_at - ? from idempotent_answers where idempotency_key = 'new'",
-            f"old {number}",
-            DAY,
-        )
-
-    left = []
-    for number in range(4):
-        post(service, key=f"newer-{number}")
-        left += execute(service, "select count(*) from idempotent_answers where idempotency_key like 'old %'")
-
-    assert left == [(15,), (5,), (0,), (0,)]
-
-
 def test_without_the_header_nothing_is_kept(service):
     service.ask()
 

@@ -138,6 +138,18 @@ def test_fault_s1_rows_outlast_a_long_lock_and_the_server_says_so(patient):
     assert away[0]["reason"] == "a transaction takes longer than answers may wait"
 
 
+def test_fault_s1_a_response_that_is_on_its_way_to_the_database_is_not_called_unknown(patient):
+    with locked(patient):
+        given = patient.client.post("/v1/responses", json={"model": "mock", "input": "ping"}).json()
+        place = f"/v1/responses/{given['id']}"
+        meanwhile = patient.client.get(place)
+
+    assert (meanwhile.status_code, meanwhile.json()["error"]["code"]) == (503, "database_unavailable")
+    patient.eventually(lambda: patient.client.get(place).status_code == 200, 10)
+    patient.client.delete(place).raise_for_status()
+    assert patient.client.get(place).status_code == 404
+
+
 def test_fault_s1_a_key_that_nobody_used_yet_works_while_the_database_is_locked(patient):
     wrong_key = {"authorization": "Bearer a-key-that-nobody-has-ever-made"}
 

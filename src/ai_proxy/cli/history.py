@@ -14,7 +14,7 @@ from ai_proxy.cli.prune import prune
 from ai_proxy.cli.terminal import in_one_line, visible, visible_text
 from ai_proxy.core.config import load_settings
 from ai_proxy.core.money import dollars_of
-from ai_proxy.core.types import COMMAND_LINE
+from ai_proxy.core.types import COMMAND_LINE, THUMB_NAMES
 from ai_proxy.services import exports, history, lines, searching
 from ai_proxy.services.times import moment
 from ai_proxy.services.visibility import Viewer
@@ -30,7 +30,6 @@ app.command()(prune)
 _PAGE = 200
 _WIDTH = 140  # where there is no terminal
 _LEAST_ROOM = 20  # for a question; else it has a line of its own
-_THUMBS = {1: "up", -1: "down", None: "-"}
 _EVERYBODY = Viewer(COMMAND_LINE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
@@ -154,7 +153,7 @@ def _details(whole: Whole) -> str:
         "cost": f"{_cost(whole)} USD",
         "took": f"{exchange.duration_ms:.0f} ms, {exchange.waited_ms:.0f} of them for providers",
         "tags": ", ".join(remarks.tags),
-        "feedback": feedback and f"{_THUMBS[feedback.thumb]} {feedback.comment or ''}".strip(),
+        "feedback": feedback and f"{THUMB_NAMES.get(feedback.thumb or 0, '-')} {feedback.comment or ''}".strip(),
         "texts": whole.entry.texts,
     }
     rows = [f"{name + ':':14}{visible(value)}" for name, value in shown.items() if value]

@@ -26,6 +26,11 @@ def uuid7() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def time_of(identifier: str) -> int:
+    """When it was made, to the millisecond, in microseconds since the epoch."""
+    return int(identifier[:8] + identifier[9:13], 16) * 1000
+
+
 def first_of(instant: int) -> str:
     """The lowest identifier of the millisecond of this time, which is in microseconds since the epoch."""
     milliseconds = f"{max(0, instant // 1000):012x}"

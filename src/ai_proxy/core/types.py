@@ -16,6 +16,9 @@ OPERATOR_ID = "00000000-0000-7000-8000-000000000000"
 PROVISIONAL_KEY_ID = "00000000-0000-7000-8000-000000000001"
 SERVICE = "service"  # the subject of limits and budgets that hold for all calls together
 
+THUMBS = {"up": 1, "down": -1}  # of feedback, as callers say it and as it is stored
+THUMB_NAMES = {number: name for name, number in THUMBS.items()}
+
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """How much a subject may do. The subject is `key:ID`, `user:ID`, `project:ID` or `service`; None is no limit."""

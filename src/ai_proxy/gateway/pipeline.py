@@ -81,11 +81,11 @@ class Gateway:
         """
         async with self._record(exchange, call) as record:
             await self._prepared(record)
-            if exchange.reuse is None:
+            if exchange.reuse is not None and self._cache.on:
+                chunks = self._open_or_reuse(record, exchange.reuse)
+            else:
                 await self._reserve(record)
                 chunks = self._open(record)
-            else:
-                chunks = self._open_or_reuse(record, exchange.reuse)
             async with aclosing(chunks):
                 async for chunk in chunks:
                     record.take(chunk)
@@ -159,7 +159,8 @@ class Gateway:
         parts: list[Chunk] = []
         async with aclosing(self._open(record)) as chunks:
             async for chunk in chunks:
-                parts.append(chunk)
+                if reuse.stores:
+                    parts.append(chunk)
                 yield chunk
         if reuse.stores and record.target is not None:
             self._cache.put(key, record.target, parts)

@@ -113,6 +113,7 @@ class SeenKeys:
         except OSError as error:
             both = None if removed is None or self._removed is None else removed | self._removed
             self._removed = both and both - self._keys.keys()
+            self._changed.set()  # to be tried again: a key that was revoked must not come back with the next start
             if error.strerror != self._complaint:
                 self._complaint = error.strerror
                 log.warning("keys: those that were seen cannot be kept for the next start", reason=error.strerror)

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,8 +9,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from ai_proxy.core.ids import time_of
 from ai_proxy.core.money import DEAREST, nano
-from ai_proxy.core.types import Exchange, Usage
+from ai_proxy.core.types import THUMBS, Exchange, Usage
 from ai_proxy.services.days import DAY
 from ai_proxy.services.lines import EPOCH, Conversation, Feedback, Line
 from ai_proxy.services.times import now
@@ -57,7 +57,7 @@ def time_id(text: str) -> str:
     found = _uuid(text, "id")
     if UUID(found).version != _VERSION:
         raise BadLine("must be a UUID of version 7, which tells the time", "id")
-    _check_past((UUID(found).int >> 80) * 1000, "id")
+    _check_past(time_of(found), "id")
     return found
 
 
@@ -136,15 +136,12 @@ def _origin(conversation: Conversation) -> Origin:
 def _feedback_row(identifier: str, feedback: Feedback) -> dict[str, Any]:
     return {
         "exchange_id": identifier,
-        "thumb": _THUMBS[feedback.thumb],
+        "thumb": THUMBS.get(feedback.thumb or ""),
         "score": feedback.score,
         "comment": feedback.comment,
         "user_id": feedback.user_id,
         "created_at": microseconds(feedback.created_at, "feedback.created_at"),
     }
-
-
-_THUMBS: Mapping[str | None, int | None] = {None: None, "up": 1, "down": -1}
 
 
 def _bytes(name: str, value: Raw | UnsetType, encoded: str | UnsetType) -> bytes | None:

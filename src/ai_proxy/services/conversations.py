@@ -2,12 +2,11 @@
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from ai_proxy.core.exceptions import BadRequest, Conflict
-from ai_proxy.core.ids import uuid7
+from ai_proxy.core.ids import time_of, uuid7
 from ai_proxy.services import history, visibility
 from ai_proxy.services.times import moment
 from ai_proxy.services.visibility import Viewer
@@ -129,4 +128,4 @@ def _beginning(database: Database, row: Any) -> str | None:
 
 
 def _made_at(identifier: str) -> datetime:
-    return moment((UUID(identifier).int >> 80) * 1000)
+    return moment(time_of(identifier))

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ai_proxy.core.exceptions import BadRequest
+from ai_proxy.core.ids import first_of
 from ai_proxy.core.money import nano
+from ai_proxy.core.types import THUMBS
 from ai_proxy.services.days import DAY, day, microseconds
 from ai_proxy.services.times import SECOND
 from ai_proxy.storage.filters import Wanted
 
-_THUMBS = {"up": 1, "down": -1}
 _DAY_LENGTH = len("2026-11-23")
 
 
@@ -20,7 +21,7 @@ def wanted(asked: Mapping[str, Any]) -> Wanted:
     return Wanted(
         **{name: asked[name] for name in ("key", "user", "project", "model", "provider", "status", "tag")},
         conversation=None if conversation is None else str(conversation),
-        thumb=_THUMBS.get(asked["thumb"]),
+        thumb=THUMBS.get(asked["thumb"]),
         min_cost=_cost(asked["min_cost_usd"], "min_cost_usd"),
         max_cost=_cost(asked["max_cost_usd"], "max_cost_usd"),
         since=None if asked["first"] is None else _first_id(_instant(asked["first"], "from")),
@@ -53,6 +54,5 @@ def _instant(text: str, param: str, *, whole_day: bool = False) -> int:
 
 
 def _first_id(instant: int) -> str:
-    """The lowest identifier (UUIDv7) of what began in this millisecond or later."""
-    milliseconds = f"{max(0, -(-instant // 1000)):012x}"
-    return f"{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-000000000000"
+    """The lowest identifier of what began at this time or later."""
+    return first_of(instant + 999)

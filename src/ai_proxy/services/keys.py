@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from ai_proxy.core import apikeys
 from ai_proxy.core.exceptions import BadRequest, Conflict, NotFound, PermissionDenied
-from ai_proxy.core.ids import uuid7
+from ai_proxy.core.ids import time_of, uuid7
 from ai_proxy.core.types import Actor, Scope
 from ai_proxy.services import key_checks
 from ai_proxy.services.audit import note
@@ -245,5 +244,5 @@ def _key(row: Any) -> Key:
 def _last_used(newest: str | None, last_day: str | None) -> datetime | None:
     """When the newest exchange began. Where the history has none any more, the day is what is known."""
     if newest is not None:
-        return moment((UUID(newest).int >> 80) * 1000)
+        return moment(time_of(newest))
     return None if last_day is None else moment(microseconds(date.fromisoformat(last_day)))

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from ai_proxy.core.money import dollars_of
-from ai_proxy.core.types import Attempt, Status
+from ai_proxy.core.types import THUMB_NAMES, Attempt, Status
 from ai_proxy.storage.transfer import Origin, Whole
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -156,7 +156,7 @@ def _texts(whole: Whole) -> Literal["kept", "none", "unreadable"]:
 def _feedback(row: Any) -> Feedback | None:
     if row is None:
         return None
-    thumb = {1: "up", -1: "down"}.get(row.thumb)
+    thumb = THUMB_NAMES.get(row.thumb)
     return Feedback(_moment(row.created_at), row.user_id, thumb, row.score, row.comment)  # type: ignore[arg-type]
 
 

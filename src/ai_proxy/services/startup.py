@@ -139,9 +139,9 @@ class Startup:
             digest = apikeys.digest(self._settings.given_key, self.secret.value)
             self._own_key = await keys.id_of(self._database, digest)
         await steps.recover()
-        await steps.recall()
         at = now()
         spent = await usage.spending(self._database, at)
+        await steps.recall()
         steps.load(spent, at, self._own_key)
         steps.open()
         self.is_complete = True

@@ -25,14 +25,13 @@ from sqlalchemy.orm import InstrumentedAttribute
 from ai_proxy.core import types
 from ai_proxy.core.types import Turn
 from ai_proxy.storage.engine import Connection, Database
-from ai_proxy.storage.filters import Visible
+from ai_proxy.storage.filters import MOST_WAYS, Visible
 from ai_proxy.storage.statements import MakeInsert, PerDatabase
 from ai_proxy.storage.tables import Conversation, Exchange
 from ai_proxy.storage.texts import readable, readable_text
 
 _MAX_TURNS = 1000
 _MAX_FORKS = 20  # of forks, one after the other, that are followed back
-_MOST_WAYS = 100
 _BEGINNING = 400  # characters of a question that may be a title; an encrypted one is read whole
 
 # Written with the exchanges
@@ -92,7 +91,7 @@ def _row(exchange: types.Exchange) -> dict[str, Any]:
 
 
 class _Part(NamedTuple):
-    """A conversation as far as it goes; None is to its end. `only`: nothing but the exchange that it goes to."""
+    """A conversation until an exchange, or to its end; without a conversation, that exchange alone."""
 
     conversation_id: str | None
     until: str | None = None
@@ -184,7 +183,7 @@ async def page(connection: Connection, wanted: Wanted, *, before: str | None, li
 def _owners(visible: Visible | None) -> list[ColumnElement[bool]]:
     if visible is None:
         return []
-    if len(visible.projects) >= _MOST_WAYS:
+    if len(visible.projects) >= MOST_WAYS:
         return [or_(Conversation.user_id == visible.user_id, Conversation.project_id.in_(visible.projects))]
     return [
         Conversation.user_id == visible.user_id,

@@ -4,11 +4,23 @@ Each condition that an index knows is a way to go down from the newest. Of sever
 newest `WINDOW` entries reach farthest back; all others are looked at row by row, within this window.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, exists, func, literal_column, or_, select, union
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    SQLColumnExpression,
+    asc,
+    desc,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    union,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
 from ai_proxy.storage.engine import Connection
@@ -16,7 +28,7 @@ from ai_proxy.storage.tables import Exchange, Feedback, Tag
 
 WINDOW = 5_000  # rows that are looked at for one page, if not every row of the index is one that is asked for
 _AT_ONCE = 1000  # identifiers in one query: databases take only so many
-_MOST_WAYS = 100  # that are gone at once: SQLite joins 500 queries at most
+MOST_WAYS = 100  # that are gone at once: SQLite joins 500 queries at most
 
 
 class Visible(msgspec.Struct, frozen=True):
@@ -61,7 +73,7 @@ async def newest(
     way, lowest = await _best_way(connection, conditions, (wanted.since, upper), window)
     rest = [other.test for other in conditions if other is not way or not way.exact]
     queries = [_going_down(source, rest, (lowest or wanted.since, upper), limit + 1) for source in way.sources]
-    found = list(await connection.scalars(_together(queries, limit + 1)))
+    found = list(await connection.scalars(_newest(queries, limit + 1)))
     return (found[:limit], found[limit - 1]) if len(found) > limit else (found, lowest)
 
 
@@ -77,9 +89,9 @@ async def oldest(
     rest = [other.test for other in conditions if other is not way or not way.exact]
     bounds, last = (after, wanted.since, wanted.until), max(0, window // len(way.sources) - 1)
     ends = [_going_up(source, (), bounds, 1).offset(last) for source in way.sources]
-    end: str | None = await connection.scalar(_lowest(ends, 1)) if rest else None
+    end: str | None = await connection.scalar(_oldest(ends, 1)) if rest else None
     queries = [_going_up(source, rest, (*bounds[:2], wanted.until, end), limit + 1) for source in way.sources]
-    found = list(await connection.scalars(_lowest(queries, limit + 1)))
+    found = list(await connection.scalars(_oldest(queries, limit + 1)))
     return (found[:limit], found[limit - 1]) if len(found) > limit else (found, end)
 
 
@@ -159,7 +171,7 @@ def _plain(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
 
 def _seen(visible: Visible) -> _Condition:
     test = or_(_plain(Exchange.user_id) == visible.user_id, _plain(Exchange.project_id).in_(visible.projects))
-    if len(visible.projects) >= _MOST_WAYS:
+    if len(visible.projects) >= MOST_WAYS:
         return _Condition(test)
     owners = (Exchange.user_id == visible.user_id, *(Exchange.project_id == project for project in visible.projects))
     return _Condition(test, tuple(_Source(Exchange.id, (owner,)) for owner in owners))
@@ -179,7 +191,7 @@ async def _best_way(
 ) -> tuple[_Condition, str | None]:
     """The condition to go by, and the oldest identifier that is to be looked at; None for all there are."""
     ways = [condition for condition in conditions if condition.sources] or [_ALL]
-    if len(conditions) <= 1 and ways[0].exact:
+    if not conditions or (len(conditions) == 1 and ways[0].exact):
         return ways[0], None
     best, lowest = ways[0], ""
     for way in ways:
@@ -195,7 +207,7 @@ async def _reach(connection: Connection, sources: Sequence[_Source], bounds: _Ra
     """How far back the newest `window` entries of all sources together reach; None: to the end."""
     last = max(0, window // len(sources) - 1)
     queries = [_going_down(source, (), bounds, 1).offset(last) for source in sources]
-    ends = _together(queries, len(queries)).subquery()
+    ends = _newest(queries, len(queries)).subquery()
     reached: str | None = await connection.scalar(select(func.max(ends.c[0])))
     return reached
 
@@ -215,12 +227,9 @@ def _within(column: SQLColumnExpression[str], bounds: _Range) -> Iterable[Column
         yield column < end
 
 
-def _together(queries: Sequence[Select[str]], limit: int) -> Select[str]:
+def _newest(queries: Sequence[Select[str]], limit: int) -> Select[str]:
     """What several queries find, newest first."""
-    if len(queries) == 1:
-        return queries[0]
-    every = union(*(select(query.subquery().c.id) for query in queries)).subquery()
-    return select(every.c.id).order_by(every.c.id.desc()).limit(limit)
+    return _together(queries, limit, desc)
 
 
 def _going_up(
@@ -240,9 +249,15 @@ def _going_up(
     return query.order_by(source.id).limit(limit)
 
 
-def _lowest(queries: Sequence[Select[str]], limit: int) -> Select[str]:
+def _oldest(queries: Sequence[Select[str]], limit: int) -> Select[str]:
     """What several queries find, oldest first."""
+    return _together(queries, limit, asc)
+
+
+def _together(
+    queries: Sequence[Select[str]], limit: int, order: Callable[[ColumnElement[str]], ColumnElement[str]]
+) -> Select[str]:
     if len(queries) == 1:
         return queries[0]
     every = union(*(select(query.subquery().c.id) for query in queries)).subquery()
-    return select(every.c.id).order_by(every.c.id).limit(limit)
+    return select(every.c.id).order_by(order(every.c.id)).limit(limit)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,6 @@ from ai_proxy.storage.statements import MakeInsert, PerDatabase
 from ai_proxy.storage.tables import IdempotentAnswer
 
 LIFETIME = 24 * 3600 * 1_000_000  # microseconds
-_PURGED = 10  # expired rows that go for each new one: more than come, so that they cannot pile up
 
 _headers = msgspec.json.Decoder(dict[str, str])
 
@@ -56,19 +55,14 @@ async def find(database: Database, key_id: str, key: str, *, now: int) -> KeptAn
 
 
 async def add(connection: AsyncConnection, exchanges: Sequence[types.Exchange], cipher: Cipher | None) -> None:
-    """Keep the answers of those that have one to keep, and let go some that have expired."""
+    """Keep the answers of those that have one to keep."""
     rows = [
         _row(exchange, exchange.kept, cipher)
         for exchange in exchanges
         if exchange.kept is not None and exchange.keep_texts
     ]
-    if not rows:
-        return
-    await connection.execute(_add(connection), rows)
-    own = (IdempotentAnswer.key_id, IdempotentAnswer.idempotency_key)
-    newest = max(exchange.created_at for exchange in exchanges)
-    expired = select(*own).where(IdempotentAnswer.created_at <= newest - LIFETIME).limit(_PURGED * len(rows))
-    await connection.execute(delete(IdempotentAnswer).where(tuple_(*own).in_(expired)))
+    if rows:
+        await connection.execute(_add(connection), rows)
 
 
 def _row(exchange: types.Exchange, kept: KeptAnswer, cipher: Cipher | None) -> dict[str, object]:

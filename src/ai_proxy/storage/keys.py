@@ -9,9 +9,10 @@ from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, updat
 from sqlalchemy.engine import Row
 
 from ai_proxy.core import apikeys
-from ai_proxy.core.types import OPERATOR_ID, Budget, Limit, Principal
+from ai_proxy.core.types import OPERATOR_ID, Limit, Principal
 from ai_proxy.storage import tables
 from ai_proxy.storage.engine import Connection, Database
+from ai_proxy.storage.limits import budget_from
 from ai_proxy.storage.statements import insert_ignoring
 from ai_proxy.storage.tables import ApiKey, DailyUsage, Exchange, Member, Project, User
 
@@ -37,7 +38,7 @@ async def find(database: Database, digest: str) -> Principal | None:
     return msgspec.structs.replace(
         principal,
         limits=tuple(Limit(**row._mapping) for row in limits),
-        budgets=tuple(Budget(**{**row._mapping, "alerts": tuple(json.loads(row.alerts))}) for row in budgets),
+        budgets=tuple(map(budget_from, budgets)),
     )
 
 

@@ -46,7 +46,7 @@ async def remove_limit(connection: Connection, subject: str) -> None:
 async def budget_of(connection: Connection, subject: str, period: Period) -> Budget | None:
     query = select(tables.Budget.__table__).where(tables.Budget.subject == subject, tables.Budget.period == period)
     row = (await connection.execute(query)).first()
-    return None if row is None else _budget(row)
+    return None if row is None else budget_from(row)
 
 
 async def budgets(connection: Connection, *, visible: str | None = None) -> Sequence[Budget]:
@@ -54,7 +54,7 @@ async def budgets(connection: Connection, *, visible: str | None = None) -> Sequ
     query = select(tables.Budget.__table__).order_by(tables.Budget.subject, tables.Budget.period)
     if visible is not None:
         query = query.where(visible_to(visible, tables.Budget.subject))
-    return [_budget(row) for row in await connection.execute(query)]
+    return [budget_from(row) for row in await connection.execute(query)]
 
 
 async def set_budget(connection: Connection, budget: Budget) -> None:
@@ -74,5 +74,5 @@ async def remove_budget(connection: Connection, subject: str, period: Period) ->
     await connection.execute(change)
 
 
-def _budget(row: Row[Any]) -> Budget:
+def budget_from(row: Row[Any]) -> Budget:
     return Budget(**{**row._mapping, "alerts": tuple(json.loads(row.alerts))})

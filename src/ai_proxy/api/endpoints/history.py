@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from ai_proxy.api import cursor as cursors
 from ai_proxy.api.dependencies import CurrentState, CurrentViewer, State
 from ai_proxy.api.openapi import errors
-from ai_proxy.core.types import Exchange
+from ai_proxy.core.types import THUMB_NAMES, Exchange
 from ai_proxy.schemas.ask import outcome
 from ai_proxy.schemas.history import Erased, FeedbackItem, HistoryDetails, HistoryItem, HistoryPage, HistoryQuery
 from ai_proxy.services import erasing, history, searching
@@ -23,7 +23,6 @@ from ai_proxy.storage.history import Entry
 router = APIRouter(prefix="/api/history", tags=["history"])
 of_users = APIRouter(prefix="/api/users", tags=["history"])
 
-_THUMBS = {1: "up", -1: "down"}
 _FEW = 100_000  # bytes: to read more of them takes longer than other calls should wait
 
 
@@ -120,7 +119,7 @@ def _item(entry: Entry) -> dict[str, Any]:
 
 def feedback_item(row: Any) -> FeedbackItem:
     return FeedbackItem(
-        thumb=_THUMBS.get(row.thumb),
+        thumb=THUMB_NAMES.get(row.thumb),
         score=row.score,
         comment=row.comment,
         user_id=row.user_id,

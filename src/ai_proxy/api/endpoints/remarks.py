@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from ai_proxy.api.body import parse, read_json
 from ai_proxy.api.dependencies import CurrentState, CurrentViewer
 from ai_proxy.api.openapi import errors, json_body
+from ai_proxy.core.types import THUMBS
 from ai_proxy.schemas.history import FeedbackRequest, TagList, TagsRequest
 from ai_proxy.services import remarks
 from ai_proxy.services.remarks import Feedback
@@ -12,7 +13,6 @@ from ai_proxy.services.remarks import Feedback
 router = APIRouter(prefix="/api/history/{exchange_id}", tags=["history"])
 
 _WRITE = errors(400, 401, 403, 404, 408, 413, 415, 500, 503)
-_THUMBS = {"up": 1, "down": -1, None: None}
 
 
 @router.put(
@@ -27,7 +27,7 @@ _THUMBS = {"up": 1, "down": -1, None: None}
 )
 async def set_feedback(request: Request, exchange_id: str, viewer: CurrentViewer, state: CurrentState) -> None:
     body = parse(await read_json(request, state["server"]), FeedbackRequest)
-    feedback = Feedback(thumb=_THUMBS[body.thumb], score=body.score, comment=body.comment)
+    feedback = Feedback(thumb=THUMBS.get(body.thumb or ""), score=body.score, comment=body.comment)
     await remarks.set_feedback(state["database"], viewer, exchange_id, feedback)
 
 

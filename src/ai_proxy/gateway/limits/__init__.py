@@ -74,9 +74,9 @@ class Limiter:
             self._budgets.join(f"key:{PROVISIONAL_KEY_ID}", f"key:{own_key}")
         self._knows_spending = True
 
-    def spending(self, subject: str, at: int | None = None) -> Spending:
+    def spending(self, subject: str, at: int) -> Spending:
         """What a subject has spent in the current periods."""
-        return self._budgets.spending(subject, time.time_ns() // 1000 if at is None else at)
+        return self._budgets.spending(subject, at)
 
     async def admit(self, exchange: Exchange, call: Call) -> Admission | None:
         """Count the call, or raise `RateLimited`; `exchange` gets the headers that tell what is left.
