@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 
 from ai_proxy.storage.engine import Database
 
-HEAD = "0004"  # the newest revision in migrations/versions; a test compares the two
+HEAD = "0005"  # the newest revision in migrations/versions; a test compares the two
 SCRIPTS = Path(__file__).parent / "migrations"
 
 

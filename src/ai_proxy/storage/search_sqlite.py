@@ -18,6 +18,10 @@ _ADD = "INSERT INTO search (rowid, words, facets) VALUES (?, ?, ?)"
 _NUMBER = "INSERT INTO indexed (number, exchange_id) VALUES (?, ?)"
 # Takes exactly what was put in: https://www.sqlite.org/fts5.html#the_delete_command
 _REMOVE = "INSERT INTO search (search, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
+# What was written is merged in small parts, as many as it takes in the long run. By itself FTS5 would do it in large
+# ones, and who writes then would wait for 80 ms: https://www.sqlite.org/fts5.html#the_merge_command
+_MERGE = "INSERT INTO search (search, rank) VALUES ('merge', ?)"
+_PAGES, _CHARACTERS = 8, 800  # so many pages, and one more for so many characters
 
 _FIND = """
 SELECT number, exchange_id FROM (SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?)
@@ -46,9 +50,11 @@ class Index:
         numbered = list(enumerate(entries, (last or 0) + 1))
         await connection.exec_driver_sql(_ADD, [(number, entry.text, entry.facets) for number, entry in numbered])
         await connection.exec_driver_sql(_NUMBER, [(number, entry.exchange_id) for number, entry in numbered])
+        await _merge(connection, entries)
 
     async def remove(self, connection: Connection, entries: Sequence[Entry]) -> None:
         await connection.exec_driver_sql(_REMOVE, [(entry.number, entry.text, entry.facets) for entry in entries])
+        await _merge(connection, entries)
 
     async def find(
         self, connection: Connection, query: Words, facets: Sequence[Sequence[str]], *, newest: int
@@ -78,6 +84,11 @@ class Index:
             common.clear()
         common[term] = time.monotonic() + _BELIEVED
         return True
+
+
+async def _merge(connection: Connection, entries: Sequence[Entry]) -> None:
+    pages = _PAGES + sum(len(entry.text) for entry in entries) // _CHARACTERS
+    await connection.exec_driver_sql(_MERGE, (pages,))
 
 
 async def _count(connection: Connection, match: str) -> int:
