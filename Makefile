@@ -30,14 +30,14 @@ $(DEV_STAMP): .venv/bin/uv uv.lock pyproject.toml
 run: $(RUN_STAMP) ## Start the service on 127.0.0.1:8000 (mock mode until a provider key is set)
 	@exec $(BIN)/ai-proxy serve
 
-check: $(DEV_STAMP) ## Format, lint, types, imports, architecture
+check: $(DEV_STAMP) ## Format, lint, types, imports, architecture, pages made from the code
 	@$(BIN)/uv export --quiet --frozen --no-emit-project --no-header --format requirements.txt | diff -q - requirements.txt
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/hadolint Dockerfile
-	@$(BIN)/pytest tests/test_architecture.py
+	@$(BIN)/pytest tests/test_architecture.py tests/faults/test_catalogue.py
 
 test: check ## Everything in `check`, then the tests with coverage
 	@$(BIN)/coverage erase

@@ -87,7 +87,7 @@ def test_u5_another_provider_takes_over_from_one_that_never_answers(gateway, rou
 @AS_CHAT
 def test_u5_all_tries_together_take_no_longer_than_the_call_may(gateway, routed, way):
     upstreams = routed(
-        "a", "b", "c", "d", total_timeout=0.6, providers={name: {"first_byte_timeout": 0.25} for name in "abcd"}
+        "a", "b", "c", "d", total_timeout=1.5, providers={name: {"first_byte_timeout": 0.6} for name in "abcd"}
     )
     for upstream in upstreams.values():
         upstream.handler = silence
@@ -95,7 +95,7 @@ def test_u5_all_tries_together_take_no_longer_than_the_call_may(gateway, routed,
 
     response = post(gateway, way)
 
-    assert 0.5 < time.monotonic() - began < 1.1
+    assert 1.4 < time.monotonic() - began < 2.2
     assert seen(response)["code"] in {"upstream_timeout_first_byte", "upstream_timeout_total"}
     assert [provider for provider, *_ in tried(gateway)] == ["a", "b", "c"]
     assert upstreams["d"].connections == []
