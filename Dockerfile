@@ -24,7 +24,8 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
+# An unhealthy container is restarted by some: only one that does not answer, not one whose database is away.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/readyz', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/livez', timeout=2)"]
 # The service migrates its database at start.
 CMD ["ai-proxy", "serve"]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.test_history_use import ask, found, manager_of, new_client
 from tests.stores import STORES
-from tests.upstream import completion
+from tests.upstream import completion, error
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -187,6 +187,34 @@ def test_an_exchange_that_had_no_conversation_is_the_beginning_of_one(scripted, 
 
     _, sent = talk("f1", answer="b1", conversation_id=fork(service, alone))
 
+    assert sent == ["q1", "a1"]
+
+
+def test_a_fork_of_a_call_goes_on_after_all_that_the_call_had_before(scripted, talk):
+    service, upstream = scripted
+    upstream.handler = completion("a2")
+    said = [("system", "Sing."), ("user", "q1"), ("assistant", "a1"), ("user", "q2")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    service.client.post("/v1/chat/completions", json={"model": "small", "messages": messages}).raise_for_status()
+    forked = fork(service, service.history(limit=1)[0]["id"])
+
+    _, first = talk("f1", answer="b1", conversation_id=forked)
+    _, second = talk("f2", answer="b2", conversation_id=forked)
+
+    assert first == ["Sing.", "q1", "a1", "q2", "a2"]
+    assert second == [*first, "f1", "b1"]
+
+
+def test_a_fork_of_a_failure_goes_on_after_what_was_before_it(scripted, talk, conversation):
+    service, upstream = scripted
+    talk("q1", answer="a1", conversation_id=conversation)
+    upstream.handler = error(400)
+    assert service.ask("q2", conversation_id=conversation).status_code != 200
+    failed = service.history(limit=1)[0]
+
+    _, sent = talk("f1", answer="b1", conversation_id=fork(service, failed["id"]))
+
+    assert failed["status"] == "failed"
     assert sent == ["q1", "a1"]
 
 

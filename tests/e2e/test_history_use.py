@@ -209,6 +209,17 @@ def test_all_that_is_known_of_a_question(client):
     assert timing["overhead_ms"] == pytest.approx(timing["duration_ms"] - timing["waited_ms"], abs=0.01)
 
 
+@pytest.mark.parametrize("path", ["/api/ask", "/api/streaming"])
+def test_of_a_question_with_more_to_it_the_request_is_there(client, path):
+    body = {"question": "sing", "system": "Be kind.", "temperature": 0.5, "max_tokens": 9}
+    client.post(path, json=body).raise_for_status()
+    [item] = client.get("/api/history", params={"limit": 1}).json()["items"]
+
+    details = client.get(f"/api/history/{item['id']}").json()
+
+    assert (details["question"], details["request"], details["response"]) == ("sing", body, None)
+
+
 def test_the_bodies_of_a_call_of_v1_are_values(client):
     body = {"model": "mock", "messages": [{"role": "user", "content": "hello"}], "temperature": 0.5}
     sent = client.post("/v1/chat/completions", json=body).raise_for_status().json()

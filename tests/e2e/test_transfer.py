@@ -58,7 +58,7 @@ def fill(service: Service) -> None:
         last = service.ask(question, conversation_id=talk).json()["id"]
     client.patch(f"/api/conversations/{talk}", json={"title": "Talk ✓"}).raise_for_status()
     fork = client.post(f"/api/history/{last}/fork").raise_for_status().json()["id"]
-    service.ask("of the fork", conversation_id=fork)
+    service.ask("of the fork", conversation_id=fork, system="Be brief.")
     client.put(
         f"/api/history/{last}/feedback", json={"thumb": "up", "score": 4.5, "comment": "fine"}
     ).raise_for_status()
@@ -138,7 +138,7 @@ def test_the_chat_format_has_what_was_asked_with_the_answer_and_leaves_out_what_
     assert [[message["role"] for message in line["messages"]] for line in found] == [
         ["user", "assistant"],
         ["user", "assistant"],
-        ["user", "assistant"],
+        ["system", "user", "assistant"],
         ["system", "user", "assistant"],
         ["system", "user", "assistant"],
         ["system", "user", "assistant"],

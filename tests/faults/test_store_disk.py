@@ -111,17 +111,19 @@ def test_fault_s7_a_row_whose_fsync_failed_is_in_the_history_once_after_a_crash(
     assert ledger.usage(again)[0] == ledger.usage(again)[1]
 
 
-def test_fault_s7_where_every_fsync_fails_rows_wait_in_memory_and_the_server_says_so(failing):
+def test_fault_s7_where_every_fsync_fails_no_call_is_begun_and_the_server_says_so(failing):
     service, control = failing
     service.ask("before").raise_for_status()
 
     control.write_text("/data/")
-    answer = service.ask("meanwhile")
+    noticing = service.ask("meanwhile")
+    refused = service.ask("later")
     ready = service.client.get("/readyz")
     metrics = service.client.get("/metrics").text
     control.unlink()
 
-    assert answer.status_code == 200
+    assert noticing.status_code == 200
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "history_full")
     assert (ready.status_code, ready.json()["checks"]["history"]) == (503, "failing")
     assert "aiproxy_records_waiting 1.0" in metrics
     service.eventually(lambda: questions(service) == ["before", "meanwhile"])
@@ -179,15 +181,15 @@ def test_fault_s4_a_place_where_nothing_can_be_written_is_no_hindrance_with_a_da
 ):
     (tmp_path / "data").write_text("no directory")
     store = Store(postgres.new_database(), tmp_path)
-    service = start(tmp_path, **store.settings, AI_PROXY_RECORDER__WAIT=0.3, AI_PROXY_RECORDER__CAPACITY=2)
+    service = start(tmp_path, **store.settings, AI_PROXY_RECORDER__WAIT=0.3)
     service.ask("before").raise_for_status()
 
     with store.locked():
         answers = [service.ask(f"meanwhile {number}").status_code for number in range(3)]
         ready = service.client.get("/readyz")
 
-    assert answers == [200, 200, 503]
+    assert answers == [200, 503, 503]  # the first one notices it
     assert ready.json()["checks"]["history"] == "failing"
-    expected = [("before",), ("meanwhile 0",), ("meanwhile 1",)]
+    expected = [("before",), ("meanwhile 0",)]
     service.eventually(lambda: store.query("select question from exchanges order by id") == expected, 10)
     service.eventually(lambda: service.client.get("/readyz").status_code == 200)

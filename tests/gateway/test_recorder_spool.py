@@ -217,7 +217,7 @@ async def test_a_disk_that_is_full_takes_no_new_calls_even_while_the_database_fi
     assert disk.rows == ["runs already"]
 
 
-async def test_rows_that_nobody_takes_stay_in_memory_and_their_answers_wait_only_so_long(disk, shelf):
+async def test_rows_that_nobody_takes_stay_in_memory_and_no_call_is_admitted_meanwhile(disk, shelf):
     disk.failures = 10**6
     shelf.room = False
     async with running(disk, shelf, wait=0.1) as recorder:
@@ -226,6 +226,8 @@ async def test_rows_that_nobody_takes_stay_in_memory_and_their_answers_wait_only
         await asyncio.wait_for(written.wait(), 5)
         waited = time.monotonic() - began
         held, state = recorder.held, recorder.state
+        with pytest.raises(HistoryFull):
+            recorder.admit()
         disk.failures = 0
         await until(lambda: recorder.held == 0)
 
@@ -256,10 +258,12 @@ async def test_a_spool_that_does_not_answer_holds_no_answer_for_ever(disk, shelf
         released = put(recorder, 1, 2)
         await asyncio.wait_for(released[1].wait(), 5)
         waited = time.monotonic() - began
-        held = recorder.held
+        held, state = recorder.held, recorder.state
+        with pytest.raises(HistoryFull):
+            recorder.admit()
 
     assert 0.09 < waited < 1
-    assert held == 2
+    assert (held, state) == (2, "failing")
     assert recorder.lost == 2
 
 

@@ -105,6 +105,26 @@ async def test_a_chain_of_forks_is_followed_so_far_and_no_farther(database):
     assert found == [f"{number:02}" for number in range(11, 30)]
 
 
+async def test_nothing_is_looked_for_before_a_request_that_says_what_was_before_it(database):
+    whole = {"dialect": "chat", "request": b'{"messages": []}', "conversation_id": "c"}
+    await records.add(
+        database,
+        [
+            exchange("1", question="1", conversation_id="c"),
+            exchange("2", question="2", **whole),
+            exchange("3", question="3", conversation_id="c", request=b'{"question": "3", "system": "s"}'),
+        ],
+    )
+
+    turns = await conversations.earlier(database, "key", "c", budget=1000)
+
+    assert [(turn.question, turn.dialect, turn.request) for turn in turns] == [
+        ("2", "chat", whole["request"]),
+        ("3", "ask", None),
+    ]
+    assert await questions(database, "c", budget=10) == ["3"]  # a request counts as long as it is
+
+
 async def test_texts_that_were_not_kept_are_not_sent_along(database):
     await records.add(
         database,

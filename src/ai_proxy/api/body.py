@@ -36,7 +36,11 @@ async def read_json(request: Request, settings: ServerSettings) -> Any:
 
     Raises as `read_body` does, or `BadRequest`.
     """
-    body = await read_body(request, settings)
+    return decode(await read_body(request, settings))
+
+
+def decode(body: bytes) -> Any:
+    """Raises `BadRequest`."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

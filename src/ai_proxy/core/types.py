@@ -137,10 +137,12 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One earlier exchange of a conversation."""
+    """One earlier exchange of a conversation. A `request` of another dialect says all that was before it, too."""
 
     question: str
     answer: str
+    dialect: str = "ask"
+    request: bytes | None = None
 
 
 class Reuse(msgspec.Struct):

@@ -4,12 +4,13 @@ from typing import Any
 
 from ai_proxy.dialects import call as calls
 from ai_proxy.dialects.call import Call
+from ai_proxy.dialects.turns import user_message
 from ai_proxy.schemas.ask import AskRequest
 
 
 def chat_call(ask: AskRequest, *, stream: bool) -> Call:
     messages: list[dict[str, Any]] = [] if ask.system is None else [{"role": "system", "content": ask.system}]
-    messages.append({"role": "user", "content": ask.question})
+    messages.append(user_message(ask.question))
     body: dict[str, Any] = {"messages": messages}
     if ask.model is not None:
         body["model"] = ask.model

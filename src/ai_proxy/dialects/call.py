@@ -9,6 +9,7 @@ from ai_proxy.core.exceptions import BadRequest, PreviousResponseNotFound
 from ai_proxy.core.types import Turn
 from ai_proxy.dialects.responses import chat_request, looks_like_responses
 from ai_proxy.dialects.size import characters
+from ai_proxy.dialects.turns import messages_of
 
 Dialect = Literal["chat", "completions", "embeddings", "moderations", "responses", "messages", "count_tokens"]
 
@@ -56,11 +57,7 @@ class Call(msgspec.Struct, frozen=True):
     def after(self, turns: Sequence[Turn]) -> "Call":
         """The same chat call with earlier exchanges, oldest first, before the last message."""
         *before, last = self.body["messages"]
-        earlier = [
-            {"role": role, "content": text}
-            for turn in turns
-            for role, text in (("user", turn.question), ("assistant", turn.answer))
-        ]
+        earlier = [message for turn in turns for message in messages_of(turn)]
         return of("chat", {**self.body, "messages": [*before, *earlier, last]}, question=self.question)
 
     def characters(self) -> int:

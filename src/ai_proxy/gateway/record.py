@@ -55,7 +55,7 @@ class Record:
         self._redacted: Exchange | None = None
         self.target: Target | None = None
         self.route: Route  # where the call goes
-        self._keeps_bodies = exchange.request is not None
+        self._keeps_bodies = exchange.dialect != "ask"  # whose answer is all that it was answered with
         self._texts: list[str] = []
         self._events: list[bytes] = []
         self._count = Count()

@@ -67,13 +67,16 @@ class Recorder:
     @property
     def state(self) -> Literal["ok", "spooling", "failing"]:
         """Where rows go: into the database, to the spool, or nowhere."""
-        if self._replay.stranded or self._has_no_room:
+        if self._takes_none:
             return "failing"
         return "spooling" if self._writer.away else "ok"
 
     @property
-    def _has_no_room(self) -> bool:
-        return self._spool.disk_is_full or (self._writer.away and self._spool.is_full)
+    def _takes_none(self) -> bool:
+        """Whether a new row would be on no disk."""
+        no_room = self._spool.disk_is_full or (self._writer.away and self._spool.is_full)
+        hangs = self._current is not None and self._current.released.is_set()
+        return no_room or hangs or bool(self._replay.stranded)
 
     def check(self) -> None:
         """Before somebody is told that something is not in the history. Raises `DatabaseUnavailable`.
@@ -96,7 +99,7 @@ class Recorder:
     def admit(self) -> None:
         """Reserve the place for one record. Raises `HistoryFull`. Must be followed by one `add` or `withdraw`."""
         settings = self._settings
-        if self.held >= settings.capacity or self.held_characters >= settings.max_characters or self._has_no_room:
+        if self.held >= settings.capacity or self.held_characters >= settings.max_characters or self._takes_none:
             message = "The history cannot be written at the moment, so no more calls are taken: try again later."
             raise HistoryFull(message)
         self.held += 1

@@ -46,6 +46,11 @@ class AskRequest(BaseModel):
         None, strict=False, description="Earlier exchanges with this id are sent along. An unknown id starts anew."
     )
 
+    @property
+    def says_more(self) -> bool:
+        """Than what an entry of the history has a field for."""
+        return not (self.system is None and self.temperature is None and self.max_tokens is None)
+
 
 class UsageBody(BaseModel):
     input_tokens: int

@@ -4,17 +4,15 @@ Source: https://platform.openai.com/docs/guides/supervised-fine-tuning#formattin
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from ai_proxy.core.exceptions import GatewayError
 from ai_proxy.core.ids import uuid7
 from ai_proxy.core.types import Exchange
-from ai_proxy.dialects import messages, responses
+from ai_proxy.dialects.turns import chat_request, json_object, user_message
 from ai_proxy.services.arrivals import BadLine, microseconds
 from ai_proxy.services.times import SECOND, now
 from ai_proxy.storage.transfer import Arrival, Whole
@@ -23,10 +21,6 @@ NAME = "imported"  # of the model and the provider of what nobody here answered
 
 _Message = dict[str, Any]
 _OF_TEXTS = frozenset({"ask", "chat", "completions", "responses", "messages"})
-_AS_CHAT: Mapping[str, Callable[[_Message], _Message]] = {
-    "responses": responses.chat_request,
-    "messages": messages.chat_request,
-}
 _KEPT = ("tools", "functions", "parallel_tool_calls")  # of a request, beside its messages
 
 # Out
@@ -40,14 +34,14 @@ def encode(whole: Whole) -> bytes | None:
     answer = _answer(exchange)
     if answer is None:
         return None
-    asked = _asked(exchange) or {"messages": [{"role": "user", "content": exchange.question}]}
-    asked["messages"] = [*asked["messages"], answer]
-    return msgspec.json.encode(asked) + b"\n"
+    asked = chat_request(exchange.dialect, exchange.request) or {"messages": [user_message(exchange.question)]}
+    kept = {name: asked[name] for name in _KEPT if asked.get(name) is not None}
+    return msgspec.json.encode({"messages": [*asked["messages"], answer], **kept}) + b"\n"
 
 
 def _answer(exchange: Exchange) -> _Message | None:
     if exchange.dialect == "chat":
-        response = _object(exchange.response)
+        response = json_object(exchange.response)
         match response.get("choices"):
             case [{"message": {"role": "assistant"} as message}, *_] if message.get("content") or _calls(message):
                 return {name: value for name, value in message.items() if value is not None}
@@ -56,28 +50,6 @@ def _answer(exchange: Exchange) -> _Message | None:
 
 def _calls(message: _Message) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
-
-
-def _asked(exchange: Exchange) -> _Message | None:
-    """The request as one of chat completions; None if it cannot be had so."""
-    body = _object(exchange.request)
-    if exchange.dialect in _AS_CHAT:
-        try:
-            body = _AS_CHAT[exchange.dialect](body)
-        except GatewayError:  # what chat completions cannot say
-            return None
-    asked = body.get("messages")
-    if not isinstance(asked, list) or not asked:
-        return None
-    return {"messages": asked, **{name: body[name] for name in _KEPT if body.get(name) is not None}}
-
-
-def _object(body: bytes | None) -> _Message:
-    try:
-        found = msgspec.json.decode(body or b"{}")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 # In

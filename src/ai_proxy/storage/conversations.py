@@ -24,11 +24,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from ai_proxy.core import types
 from ai_proxy.core.types import Turn
+from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.engine import Connection, Database
 from ai_proxy.storage.filters import MOST_WAYS, Visible
 from ai_proxy.storage.statements import MakeInsert, PerDatabase
-from ai_proxy.storage.tables import Conversation, Exchange
-from ai_proxy.storage.texts import readable, readable_text
+from ai_proxy.storage.tables import Bodies, Conversation, Exchange
+from ai_proxy.storage.texts import readable, readable_bytes, readable_text
 
 _MAX_TURNS = 1000
 _MAX_FORKS = 20  # of forks, one after the other, that are followed back
@@ -100,7 +101,8 @@ class _Part(NamedTuple):
 async def earlier(database: Database, key_id: str, conversation_id: str, *, budget: int) -> Sequence[Turn]:
     """The completed exchanges of a conversation, oldest first: the newest of them whose texts fit into `budget`.
 
-    A fork's are its own, and before them its parent's up to the exchange that it goes on after.
+    A fork's are its own, and before them its parent's up to the exchange that it goes on after. Nothing is looked for
+    before one whose request says what was before it.
     """
     turns: list[Turn] = []
     part = _Part(conversation_id)
@@ -108,13 +110,15 @@ async def earlier(database: Database, key_id: str, conversation_id: str, *, budg
         for _ in range(_MAX_FORKS):
             async with connection.stream(_turns(key_id, part, _MAX_TURNS - len(turns))) as rows:
                 async for row in rows:
-                    question, answer = readable(database.cipher, row)
-                    if not question:  # its key is gone
+                    turn = _turn(database.cipher, row)
+                    if not turn.question and turn.request is None:  # its key is gone
                         continue
-                    budget -= len(question) + len(answer)
+                    budget -= len(turn.request or turn.question) + len(turn.answer)
                     if budget < 0:
                         return turns[::-1]
-                    turns.append(Turn(question, answer))
+                    turns.append(turn)
+                    if turn.request is not None:
+                        return turns[::-1]
             origin = await _origin(connection, key_id, part)
             if origin is None or len(turns) == _MAX_TURNS:
                 break
@@ -122,9 +126,15 @@ async def earlier(database: Database, key_id: str, conversation_id: str, *, budg
     return turns[::-1]
 
 
-def _turns(key_id: str, part: _Part, limit: int) -> Select[str, str, str]:
-    query = select(Exchange.question, Exchange.answer, Exchange.texts).where(
-        Exchange.key_id == key_id, Exchange.status == "completed", Exchange.texts != "none"
+def _turn(cipher: Cipher | None, row: Row[Any]) -> Turn:
+    return Turn(*readable(cipher, row), row.dialect, readable_bytes(cipher, row.texts, row.request))
+
+
+def _turns(key_id: str, part: _Part, limit: int) -> Select[*tuple[Any, ...]]:
+    query = (
+        select(Exchange.question, Exchange.answer, Exchange.texts, Exchange.dialect, Bodies.request)
+        .outerjoin(Bodies, and_(Bodies.exchange_id == Exchange.id, Exchange.dialect != "ask"))
+        .where(Exchange.key_id == key_id, Exchange.status == "completed", Exchange.texts != "none")
     )
     if part.conversation_id is None:
         return query.where(Exchange.id == part.until)

@@ -5,7 +5,7 @@ import time
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from ai_proxy.api.body import parse_ask, read_json
+from ai_proxy.api.body import decode, parse_ask, read_body
 from ai_proxy.api.calls import new_exchange, whole_answer
 from ai_proxy.api.dependencies import authenticate, state_of
 from ai_proxy.api.direct import DirectRoute
@@ -37,10 +37,12 @@ async def open_question(request: Request) -> tuple[Exchange, AskRequest]:
     """Who asks what: the beginning of both ways to ask."""
     started = time.perf_counter()
     principal = await authenticate(request)
-    question = parse_ask(await read_json(request, state_of(request)["server"]))
+    body = await read_body(request, state_of(request)["server"])
+    question = parse_ask(decode(body))
     exchange = new_exchange(request, principal, question.question, started=started)
     exchange.model = exchange.asked_model = question.model or ""
     exchange.conversation_id = None if question.conversation_id is None else str(question.conversation_id)
+    exchange.request = body if question.says_more else None
     return exchange, question
 
 
