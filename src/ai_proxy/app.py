@@ -97,10 +97,8 @@ async def running(settings: Settings, metrics: Metrics) -> AsyncIterator[State]:
 
         async def kept(key_id: str, key: str) -> KeptAnswer | None:
             startup.check()
-            found = await idempotency.find(database, key_id, key, now=time.time_ns() // 1000)
-            if found is None:
-                recorder.check()
-            return found
+            now = time.time_ns() // 1000
+            return await recorder.certain(lambda: idempotency.find(database, key_id, key, now=now))
 
         limiter = _limiter(settings, metrics, alerts)
         gateway = Gateway(recorder, _context(settings, database, startup, recorder), metrics, settings.cache, limiter)
@@ -146,10 +144,7 @@ def _context(settings: Settings, database: Database, startup: Startup, recorder:
 
     async def find_response(key_id: str, response_id: str) -> tuple[bytes, bytes] | None:
         startup.check()
-        found = await responses.find_turn(database, key_id, response_id)
-        if found is None:
-            recorder.check()
-        return found
+        return await recorder.certain(lambda: responses.find_turn(database, key_id, response_id))
 
     return Context(earlier, find_response, max_bytes=settings.server.max_body_bytes)
 

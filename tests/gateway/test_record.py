@@ -125,9 +125,9 @@ async def test_of_a_stream_the_answer_that_it_makes_up_is_kept(record, recorder)
     assert json.loads(row.response)["choices"][0]["message"] == {"content": "pong"}
 
 
-async def test_of_our_own_endpoints_no_bodies_are_kept(record, recorder):
-    await leave(record(request=None), completion())
-    await leave(record(request=None), *read(chunk(content="pong"), chunk("stop")))
+async def test_of_our_own_endpoints_no_answers_of_providers_are_kept(record, recorder):
+    await leave(record(dialect="ask"), completion())
+    await leave(record(dialect="ask"), *read(chunk(content="pong"), chunk("stop")))
 
     assert [(row.answer, row.response) for row in recorder.rows] == [("pong", None)] * 2
 

@@ -1,6 +1,7 @@
 """Keys that outlast the process, with fakes in place of the file, the database and the clock."""
 
 import asyncio
+import threading
 
 import pytest
 from structlog.testing import capture_logs
@@ -181,6 +182,28 @@ async def test_what_was_removed_while_nothing_could_be_written_is_told_afterward
 
     assert file.removed[1] == {"first"}
     assert file.removed[-1] == {"first", "second"}
+    assert file.keys == []
+
+
+async def test_what_was_removed_is_told_again_if_the_end_comes_while_it_is_written():
+    file, begun, over = File(), threading.Event(), threading.Event()
+
+    def save(keys, removed):
+        if removed == {"revoked"} and not begun.is_set():
+            begun.set()
+            over.wait(5)
+            raise OSError(28, "No space left on device")
+        return File.save(file, keys, removed)
+
+    seen = SeenKeys(file.load, save, pause=0.01)
+    async with seen:
+        seen.note("revoked", ALICE)
+        await until(lambda: file.writes == 1)
+        seen.note("revoked", None)
+        await until(begun.is_set)
+    over.set()
+
+    assert file.removed[-1] == {"revoked"}
     assert file.keys == []
 
 

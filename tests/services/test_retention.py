@@ -62,9 +62,9 @@ async def once(database: Database, **settings) -> Retention:
 
 
 async def test_every_table_says_how_long_its_rows_are_kept(database, store):
-    words = {name for name in store.tables() if name.startswith("search_")}  # a table of SQLite's index has others
+    kept = set(KEPT) if store.on_server else set(KEPT) - {"search"}  # which has a table for each part there
 
-    assert set(store.tables()) - words == set(KEPT)
+    assert set(store.tables()) == kept
 
 
 async def test_nothing_goes_where_nothing_is_said(database):
@@ -165,6 +165,7 @@ async def test_what_has_expired_goes_too(database):
     old = stores.exchange("old", kept=kept)
     await records.add(database, [old])
     async with database.transaction() as connection:
+        await connection.execute(text(_MORE_ANSWERS))
         await sessions.add_setup_token(connection, digest="d", expires_at=1)
 
     await once(database)
@@ -176,6 +177,12 @@ async def test_what_has_expired_goes_too(database):
 
 
 _EXPIRING = ("idempotent_answers", "setup_tokens")
+# More than go in one transaction
+_MORE_ANSWERS = """
+INSERT INTO idempotent_answers (key_id, idempotency_key, digest, exchange_id, body, headers, created_at)
+WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 1000)
+SELECT key_id, cast(number AS varchar), digest, exchange_id, body, headers, created_at FROM idempotent_answers, numbers
+"""
 
 
 async def test_it_happens_by_itself(database):
@@ -280,4 +287,4 @@ async def test_parts_are_as_long_as_their_time_allows(database):
     for _ in range(10):
         await removing.briefly(work)
 
-    assert sizes[0] == removing.most == 20
+    assert sizes[0] == removing.most == 50

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.storage import keys, records, schema, search
@@ -192,7 +192,7 @@ async def test_the_index_of_a_file_is_sound_after_rows_were_taken_out(database, 
     if store.on_server:
         assert await execute(database, "select count(*) from search") == [(25,)]
     else:
-        await execute(database, "insert into search (search) values ('integrity-check')")
+        await execute(database, "insert into search_0 (search_0) values ('integrity-check')")
 
 
 async def test_numbers_that_are_free_again_may_be_used_again(database):
@@ -323,26 +323,58 @@ QUIRKS = [
 ]
 
 
-_MANY = """
-INSERT INTO search (rowid, words, facets)
-WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 20000)
-SELECT number + 1000000, 'walrus', '' FROM numbers
-"""
+# The parts of SQLite's index
+
+_LAST = 2**16 - 1  # the last number of the first part
 
 
-async def test_a_word_that_was_found_to_be_common_is_not_counted_again(tmp_path):
-    asked = []
-    async with stores.in_file(tmp_path / "data").database() as database:
+@pytest.fixture
+async def parted(tmp_path):
+    """Its last exchange but one is "a1", in the first part; "b0" is the first one of the second part."""
+    async with stores.in_file(tmp_path / "parted").database() as database:
         await prepare(database)
-        await record(database, {"once": "a walrus", "twice": "a walrus, a walrus"})
-        async with database.transaction() as connection:
-            await connection.exec_driver_sql(_MANY)
-            event.listen(connection.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        await record(database, {"a0": "the first of all"})
+        await execute(database, f"update indexed set number = {_LAST - 2}")  # noqa: S608
+        await record(
+            database, {"a1": "whale whale", "a2": "nothing", "b0": "another whale of all", "b1": "a whale, whale"}
+        )
+        yield database
 
-        for _ in range(2):
-            assert await found(database, "walrus", newest=30_000) == ["twice", "once"]  # the newest first
 
-    assert len([statement for statement in asked if "count(*)" in statement]) == 1
+async def parts(database: Database) -> list[str]:
+    rows = await execute(database, "select name from sqlite_master where sql glob 'CREATE VIRTUAL*' order by name")
+    return [name for (name,) in rows]
+
+
+async def test_a_search_goes_through_all_parts_until_it_has_enough(parted):
+    assert await parts(parted) == ["search_0", "search_1"]
+    assert sorted(await found(parted, "whale")) == ["a1", "b0", "b1"]
+    assert sorted(await found(parted, "whale", newest=2)) == ["b0", "b1"]
+    assert await found(parted, "nothing") == ["a2"]
+
+
+async def test_a_good_match_of_one_part_is_before_a_bad_one_of_another(parted):
+    assert await found(parted, "whale") == ["b1", "a1", "b0"]
+
+
+async def test_what_is_taken_out_of_several_parts_at_once_is_in_none(parted):
+    async with parted.transaction() as connection:
+        await search.take_out(connection, ["a1", "b1"])
+
+    assert await found(parted, "whale") == ["b0"]
+    for part in await parts(parted):
+        await execute(parted, f"insert into {part} ({part}) values ('integrity-check')")  # noqa: S608
+
+
+async def test_a_part_that_has_nothing_any_more_goes_when_another_one_begins(parted):
+    async with parted.transaction() as connection:
+        await search.take_out(connection, ["a0", "a1", "a2"])
+    await execute(parted, f"update indexed set number = {2 * _LAST + 1} where exchange_id = 'b1'")  # noqa: S608
+
+    await record(parted, {"c0": "a whale of the third part"})
+
+    assert await parts(parted) == ["search_1", "search_2"]
+    assert await found(parted, "third") == ["c0"]
 
 
 async def test_what_was_added_and_taken_out_in_small_parts_is_merged_bit_by_bit(tmp_path):
@@ -352,13 +384,13 @@ async def test_what_was_added_and_taken_out_in_small_parts_is_merged_bit_by_bit(
         await prepare(database)
         for number in range(15):
             await record(database, {f"{number:02}": f"words of number{number}"})
-            parts += store.query("select count(distinct segid) from search_idx")
+            parts += store.query("select count(distinct segid) from search_0_idx")
         for number in range(14):
             async with database.transaction() as connection:
                 await search.take_out(connection, [f"{number:02}"])
-            parts += store.query("select count(distinct segid) from search_idx")
+            parts += store.query("select count(distinct segid) from search_0_idx")
 
         assert max(parts) < (8,)  # 16 are merged at once if nobody does it earlier
         assert await found(database, "number14") == ["14"]
         assert await found(database, "number13") == []
-    assert store.query("select v from search_config where k = 'automerge'") == [(0,)]
+    assert store.query("select v from search_0_config where k = 'automerge'") == [(0,)]

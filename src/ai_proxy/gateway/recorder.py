@@ -7,8 +7,9 @@ call can find none.
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import structlog
 
@@ -17,6 +18,8 @@ from ai_proxy.core.groups import RecorderSettings
 from ai_proxy.core.types import Exchange
 from ai_proxy.gateway.replay import Batch, Replay
 from ai_proxy.gateway.writer import Spool, Write, Writer
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -86,6 +89,16 @@ class Recorder:
         if self.spooled or self._writer.away or self._replay.stranded:
             message = "Some of what was answered is not in the database yet: try again in a few seconds."
             raise DatabaseUnavailable(message)
+
+    async def certain(self, look: Callable[[], Awaitable[T]]) -> T:
+        """What `look` finds in the history. Nothing (None, False) is only said if nothing is on its way there either.
+
+        Raises `DatabaseUnavailable`.
+        """
+        if found := await look():
+            return found
+        self.check()
+        return await look()  # it may have arrived since
 
     async def recover(self) -> None:
         """Before it is open: write what processes have left that are no more. Raises `DatabaseUnavailable`."""

@@ -104,16 +104,23 @@ class SeenKeys:
             self._removed.add(digest)
         self._changed.set()
 
+    def _still_to_remove(self, removed: set[str] | None) -> None:
+        """A key that was revoked must not come back with the next start."""
+        both = None if removed is None or self._removed is None else removed | self._removed
+        self._removed = both and both - self._keys.keys()
+        self._changed.set()
+
     async def _write(self) -> None:
         self._changed.clear()
         removed, self._removed = self._removed, set()
         try:
             found = await asyncio.to_thread(self._save, list(self._keys.values()), removed)
             self._complaint = None
+        except asyncio.CancelledError:
+            self._still_to_remove(removed)
+            raise
         except OSError as error:
-            both = None if removed is None or self._removed is None else removed | self._removed
-            self._removed = both and both - self._keys.keys()
-            self._changed.set()  # to be tried again: a key that was revoked must not come back with the next start
+            self._still_to_remove(removed)
             if error.strerror != self._complaint:
                 self._complaint = error.strerror
                 log.warning("keys: those that were seen cannot be kept for the next start", reason=error.strerror)

@@ -1,99 +1,125 @@
 """The index of words in SQLite: FTS5, which keeps no texts of its own and knows no forms of words.
 
 So a word is looked for by its stem: whatever begins with that. https://www.sqlite.org/fts5.html
+
+It is in parts, each a table of its own. FTS5 merges what was written, and cannot stop in the middle of a word: of one
+that each of a million rows has, everybody would wait until all of it is written anew.
 """
 
-import time
-from collections.abc import Iterable, Sequence
-from weakref import WeakKeyDictionary
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
-from sqlalchemy import Engine, func, select
+from msgspec.structs import replace
+from sqlalchemy import func, select
 
 from ai_proxy.storage.engine import Connection
 from ai_proxy.storage.search_entry import Entry
 from ai_proxy.storage.tables import Indexed
 from ai_proxy.storage.words import Term, Words, stem
 
-_ADD = "INSERT INTO search (rowid, words, facets) VALUES (?, ?, ?)"
+_ROWS = 2**16  # of a part, by their numbers
+# Contentless: the texts are where they are. https://www.sqlite.org/fts5.html#contentless_tables
+_MAKE = """
+CREATE VIRTUAL TABLE IF NOT EXISTS {part}
+USING fts5(words, facets, content='', tokenize='unicode61 remove_diacritics 2')
+"""
+_PARTS = "SELECT name FROM sqlite_master WHERE name GLOB 'search_[0-9]*' AND sql GLOB 'CREATE VIRTUAL TABLE*'"
+_DROP = "DROP TABLE {part}"
+
+_ADD = "INSERT INTO {part} (rowid, words, facets) VALUES (?, ?, ?)"
 _NUMBER = "INSERT INTO indexed (number, exchange_id) VALUES (?, ?)"
 # Takes exactly what was put in: https://www.sqlite.org/fts5.html#the_delete_command
-_REMOVE = "INSERT INTO search (search, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
-# What was written is merged in small parts, as many as it takes in the long run. By itself FTS5 would do it in large
-# ones, and who writes then would wait for 80 ms: https://www.sqlite.org/fts5.html#the_merge_command
-_MERGE = "INSERT INTO search (search, rank) VALUES ('merge', ?)"
-_PAGES, _CHARACTERS = 8, 800  # so many pages, and one more for so many characters
+_REMOVE = "INSERT INTO {part} ({part}, rowid, words, facets) VALUES ('delete', ?, ?, ?)"
+# What was written is merged by whoever writes, in small steps, as many as it takes in the long run. By itself FTS5
+# would take large ones: https://www.sqlite.org/fts5.html#the_merge_command
+_NO_MERGES = "INSERT INTO {part} ({part}, rank) VALUES ('automerge', 0)"
+_MERGE = "INSERT INTO {part} ({part}, rank) VALUES ('merge', ?)"
+_PAGES, _BYTES = 8, 500  # so many pages, and one more for so many bytes
 
 _FIND = """
-SELECT number, exchange_id FROM (SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?)
+SELECT number, exchange_id FROM (SELECT rowid FROM {part} WHERE {part} MATCH ? ORDER BY rowid DESC LIMIT ?)
 JOIN indexed ON number = rowid
 """
-_COUNT = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
 # The plus keeps the database from looking each number up on its own.
 _RANK = """
-SELECT rowid AS number, -bm25(search) AS rank FROM search
-WHERE search MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))
+SELECT rowid AS number, -bm25({part}) AS rank FROM {part}
+WHERE {part} MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))
 """
-
-# bm25 goes through all that has a word to see how rare it is. What so many have says little of any of them.
-_COMMON = 20_000
 _RANKED_TERMS = 8
-# To count those that have a word takes as long as to find them, so what is known to be common is believed for a while.
-_BELIEVED, _MOST_BELIEVED = 600.0, 1000  # seconds, and words
 
 
 class Index:
-    def __init__(self) -> None:
-        self._common: WeakKeyDictionary[Engine, dict[str, float]] = WeakKeyDictionary()  # words, and until when
-
     async def add(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        last = await connection.scalar(select(func.coalesce(func.max(Indexed.number), 0)))
-        numbered = list(enumerate(entries, (last or 0) + 1))
-        await connection.exec_driver_sql(_ADD, [(number, entry.text, entry.facets) for number, entry in numbered])
-        await connection.exec_driver_sql(_NUMBER, [(number, entry.exchange_id) for number, entry in numbered])
-        await _merge(connection, entries)
+        last = await connection.scalar(select(func.coalesce(func.max(Indexed.number), 0))) or 0
+        numbered = [replace(entry, number=number) for number, entry in enumerate(entries, last + 1)]
+        for part, group in _by_part(numbered):
+            if not last or last // _ROWS != group[0].number // _ROWS:
+                await _begin(connection, part)
+            await _write(connection, _ADD, part, group)
+        await connection.exec_driver_sql(_NUMBER, [(entry.number, entry.exchange_id) for entry in numbered])
 
     async def remove(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        await connection.exec_driver_sql(_REMOVE, [(entry.number, entry.text, entry.facets) for entry in entries])
-        await _merge(connection, entries)
+        for part, group in _by_part(sorted(entries, key=attrgetter("number"))):
+            await _write(connection, _REMOVE, part, group)
 
     async def find(
         self, connection: Connection, query: Words, facets: Sequence[Sequence[str]], *, newest: int
     ) -> Sequence[tuple[str, float]]:
-        found = (await connection.exec_driver_sql(_FIND, (_match(query, facets), newest))).all()
-        ranks = await self._ranks(connection, query, [row.number for row in found])
-        return [(row.exchange_id, ranks.get(row.number, 0.0)) for row in found]
-
-    async def _ranks(self, connection: Connection, query: Words, numbers: Sequence[int]) -> dict[int, float]:
-        """How well these match, by those of the words that not everybody has."""
-        if len(numbers) < 2:  # noqa: PLR2004 - one is the best
-            return {}
-        terms = [_in_words([_term(term)]) for term in query.wanted[:_RANKED_TERMS]]
-        rare = [term for term in terms if not await self._is_common(connection, term)]
-        if not rare:
-            return {}
-        parameters = (" AND ".join(rare), min(numbers), max(numbers), str(list(numbers)))
-        return {row.number: row.rank for row in await connection.exec_driver_sql(_RANK, parameters)}
-
-    async def _is_common(self, connection: Connection, term: str) -> bool:
-        common = self._common.setdefault(connection.sync_engine, {})
-        if common.get(term, 0.0) > time.monotonic():
-            return True
-        if await _count(connection, term) < _COMMON:
-            return False
-        if len(common) >= _MOST_BELIEVED:
-            common.clear()
-        common[term] = time.monotonic() + _BELIEVED
-        return True
+        match = _match(query, facets)
+        found: list[tuple[str, float]] = []
+        for part in await _parts(connection):
+            rows = (await connection.exec_driver_sql(_FIND.format(part=part), (match, newest - len(found)))).all()
+            ranks = await _ranks(connection, part, query, [row.number for row in rows])
+            found += ((row.exchange_id, ranks.get(row.number, 0.0)) for row in rows)
+            if len(found) >= newest:
+                break
+        return found
 
 
-async def _merge(connection: Connection, entries: Sequence[Entry]) -> None:
-    pages = _PAGES + sum(len(entry.text) for entry in entries) // _CHARACTERS
-    await connection.exec_driver_sql(_MERGE, (pages,))
+def _by_part(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry]]]:
+    """Of entries in the order of their numbers."""
+    for place, group in groupby(entries, key=lambda entry: entry.number // _ROWS):
+        yield f"search_{place}", list(group)
 
 
-async def _count(connection: Connection, match: str) -> int:
-    count: int = (await connection.exec_driver_sql(_COUNT, (match, _COMMON))).scalar_one()
-    return count
+async def _parts(connection: Connection) -> list[str]:
+    """The newest first."""
+    names = (await connection.exec_driver_sql(_PARTS)).scalars()
+    return sorted(names, key=_place, reverse=True)
+
+
+def _place(part: str) -> int:
+    return int(part.removeprefix("search_"))
+
+
+async def _begin(connection: Connection, part: str) -> None:
+    """Make a part, if there is none, and drop those that have nothing any more."""
+    await connection.exec_driver_sql(_MAKE.format(part=part))
+    await connection.exec_driver_sql(_NO_MERGES.format(part=part))
+    for other in await _parts(connection):
+        first = _place(other) * _ROWS
+        rest = select(Indexed.number).where(Indexed.number.between(first, first + _ROWS - 1)).limit(1)
+        if other != part and await connection.scalar(rest) is None:
+            await connection.exec_driver_sql(_DROP.format(part=other))
+
+
+async def _write(connection: Connection, statement: str, part: str, entries: Sequence[Entry]) -> None:
+    rows = [(entry.number, entry.text, entry.facets) for entry in entries]
+    await connection.exec_driver_sql(statement.format(part=part), rows)
+    size = sum(len(entry.text.encode()) + len(entry.facets) for entry in entries)
+    await connection.exec_driver_sql(_MERGE.format(part=part), (_PAGES + size // _BYTES,))
+
+
+async def _ranks(connection: Connection, part: str, query: Words, numbers: Sequence[int]) -> dict[int, float]:
+    """How well these match, in terms of how well those of their part do: each table has measures of its own."""
+    if len(numbers) < 2:  # noqa: PLR2004 - one is as good as all
+        return dict.fromkeys(numbers, 1.0)
+    match = " AND ".join(_in_words([_term(term)]) for term in query.wanted[:_RANKED_TERMS])
+    parameters = (match, min(numbers), max(numbers), str(list(numbers)))
+    found = {row.number: row.rank for row in await connection.exec_driver_sql(_RANK.format(part=part), parameters)}
+    usual = sum(found.values()) / len(numbers)
+    return {number: rank / usual for number, rank in found.items()}
 
 
 def _match(query: Words, facets: Sequence[Sequence[str]]) -> str:

@@ -34,9 +34,8 @@ async def create_response(request: Request) -> Response:
 )
 async def get_response(response_id: str, principal: CurrentPrincipal, state: CurrentState) -> Response:
     state["startup"].check()
-    found = await responses.find(state["database"], principal.key_id, response_id)
+    found = await state["recorder"].certain(lambda: responses.find(state["database"], principal.key_id, response_id))
     if found is None:
-        state["recorder"].check()
         raise ResponseNotFound(response_id)
     return Response(found, media_type="application/json")
 
@@ -50,8 +49,7 @@ async def get_response(response_id: str, principal: CurrentPrincipal, state: Cur
 )
 async def delete_response(response_id: str, principal: CurrentPrincipal, state: CurrentState) -> dict[str, Any]:
     state["startup"].check()
-    if not await responses.forget(state["database"], principal.key_id, response_id):
-        state["recorder"].check()
+    if not await state["recorder"].certain(lambda: responses.forget(state["database"], principal.key_id, response_id)):
         raise ResponseNotFound(response_id)
     return {"id": response_id, "object": "response", "deleted": True}
 
