@@ -75,6 +75,12 @@ def problems(store: Store, journal: Journal, asked: Counter[str]) -> list[str]:
     ]
 
 
+def unrecorded(store: Store, asked: Counter[str]) -> list[str]:
+    """Calls that the provider got and the history has not: there are none of a process that was not killed."""
+    there = {token_of(row.question) for row in rows(store)}
+    return [f"{token} was asked of the provider, and there is no row" for token in sorted(asked.keys() - there)]
+
+
 def refusal_problems(journal: Journal) -> list[str]:
     """A call that needs the database, for its conversation or budget, is told so; nobody else is refused anything."""
     return [

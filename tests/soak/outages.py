@@ -97,6 +97,7 @@ def run(kind: str, directory: Path, *, restarts: int, outage: float) -> Result:
         wrong += [f"{refusal.token} got {refusal.status}: {refusal.body[:200]}" for refusal in journal.refused]
         wrong += [f"{token} broke off" for token in journal.broken | journal.failed]
         wrong += [f"it took {seconds:.1f} s to recover" for seconds in recoveries if seconds > _RECOVERY]
+        wrong += books.unrecorded(where.store, provider.asked)
         wrong += administrator.spending_problems(where.store)
         return Result(len(journal.answered), recoveries, longest.drained, journal.slowest, longest.during, wrong)
 

@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -364,6 +366,27 @@ async def test_what_is_taken_out_of_several_parts_at_once_is_in_none(parted):
     assert await found(parted, "whale") == ["b0"]
     for part in await parts(parted):
         await execute(parted, f"insert into {part} ({part}) values ('integrity-check')")  # noqa: S608
+
+
+async def test_all_is_indexed_anew_when_the_parts_are_new(store):
+    config = Config()
+    config.set_main_option("script_location", str(schema.SCRIPTS))
+
+    def migrate(connection, change, to):
+        config.attributes["connection"] = connection
+        change(config, to)
+
+    async with store.database() as database:
+        await prepare(database)
+        await record(database, {"1": "whale"})
+        for change, to in ((command.downgrade, "0004"), (command.upgrade, "head")):
+            async with database.migrating() as connection:
+                await connection.run_sync(migrate, change, to)
+        indexed = await execute(database, "select * from indexed")
+        await index(database)
+
+        assert indexed == ([(1, "1")] if store.on_server else [])
+        assert await found(database, "whale") == ["1"]
 
 
 async def test_a_part_that_has_nothing_any_more_goes_when_another_one_begins(parted):
