@@ -31,11 +31,11 @@ def empty_database(tmp_path_factory):
     return directory / "data" / "ai-proxy.db"
 
 
-def failed_start(directory, **settings) -> tuple[int, str, str]:
-    """Start a server that is not to come up. Returns its exit code, STDERR and STDOUT."""
+def failed_start(directory, *, within: tuple[str, ...] = (), **settings) -> tuple[int, str, str]:
+    """Start a server that is not to come up, in the command `within`. Returns its exit code, STDERR and STDOUT."""
     service = Service(directory, **settings)
     done = subprocess.run(
-        service.command,
+        [*within, *service.command],
         check=False,
         cwd=directory,
         env=environment(**service.settings),
@@ -221,6 +221,52 @@ def test_fault_s6_a_place_where_no_database_can_be_stops_the_start(tmp_path, pat
     assert len(stderr.splitlines()) == 1
     assert "Traceback" not in stdout
     assert (tmp_path / "a-file").read_text() == "mine"
+
+
+@pytest.fixture
+def closed_directory(tmp_path):
+    """One that a server may not write to, and what its command begins with, so that this holds if it is root's."""
+    directory = tmp_path / "closed"
+    directory.mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        return directory, ()
+    as_others = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    if shutil.which("setpriv") is None or subprocess.run([*as_others, "true"], check=False).returncode:
+        pytest.skip("needs setpriv: to root no directory is closed")
+    shutil.chown(directory, "nobody")
+    return directory, as_others
+
+
+SECRET = {"AI_PROXY_SECRET": "the-tests-own-server-secret-0123456789"}
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "reason"),
+    [
+        (
+            "x.db",
+            SECRET,
+            "DATABASE_URL: the database cannot be used: (sqlite3.OperationalError) unable to open database",
+        ),
+        ("x.db", {}, "AI_PROXY_SECRET is not set, and the secret file beside the data fails: Permission denied"),
+        ("data/x.db", {}, "DATABASE_URL: cannot make the directory of the database: Permission denied"),
+    ],
+    ids=["no database", "no secret", "no directory"],
+)
+def test_fault_s6_a_directory_that_belongs_to_another_stops_the_start(
+    tmp_path, closed_directory, path, settings, reason
+):
+    directory, within = closed_directory
+
+    code, stderr, stdout = failed_start(
+        tmp_path, within=within, DATABASE_URL=f"sqlite:///{directory}/{path}", **settings
+    )
+
+    assert code == 3
+    assert stderr.startswith(f"ai-proxy: {reason}")
+    assert len(stderr.splitlines()) == 1
+    assert "Traceback" not in stdout
+    assert list(directory.iterdir()) == []
 
 
 def test_fault_s9_a_database_of_a_newer_version_stops_the_start_and_is_left_as_it_is(tmp_path, empty_database):
