@@ -19,9 +19,13 @@ _DRAIN_TIME = 20.0
 
 
 class Postgres:
-    """Use as a context manager. It listens on a socket of the file system, commits without fsync, and trusts all."""
+    """Use as a context manager. It listens on a socket of the file system, commits without fsync, and trusts all.
 
-    def __init__(self) -> None:
+    With a `primary` it is a standby, which has all that is there and follows it.
+    """
+
+    def __init__(self, primary: "Postgres | None" = None) -> None:
+        self._primary = primary
         # Not under pytest's directory, whose path may be too long for a socket, and closed to others.
         self.directory = Path(tempfile.mkdtemp(prefix="ai-proxy-postgres-", dir="/tmp"))
         self._user = _user_of_the_server()
@@ -31,7 +35,12 @@ class Postgres:
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> "Postgres":
-        self._run(BIN / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        if self._primary is None:
+            options = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+            self._run(BIN / "initdb", "-D", self._data, *options)
+        else:
+            source = f"host={self._primary.directory} user=postgres"
+            self._run(BIN / "pg_basebackup", "-D", self._data, "-R", "-N", "-c", "fast", "-d", source)
         self.start()
         return self
 

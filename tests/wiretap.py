@@ -1,4 +1,4 @@
-"""Between a client of PostgreSQL and its server: it can lose the answer to a commit."""
+"""Between a client of PostgreSQL and its server: it can lose the answer to a commit, or lead to another server."""
 
 import asyncio
 import threading
@@ -11,13 +11,13 @@ class Wiretap:
     """Use as a context manager. It listens on this machine, and passes all on to the socket of a server in a file.
 
     The connection over which a transaction with `lost` in it goes is cut when it is committed, before the client hears
-    of it; that happens once. `cuts` counts it.
+    of it; that happens once. `cuts` counts it. New connections go to the server of `directory`, which may be changed.
     """
 
     def __init__(self, directory: Path) -> None:
         self.lost: bytes | None = None
         self.cuts = 0
-        self._server = str(directory / ".s.PGSQL.5432")
+        self.directory = directory
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -41,11 +41,17 @@ class Wiretap:
         self._ready.set()
         await self._end.wait()
         listener.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
             task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, requests = await asyncio.open_unix_connection(self._server)
+        try:
+            answers, requests = await asyncio.open_unix_connection(str(self.directory / ".s.PGSQL.5432"))
+        except OSError:
+            writer.transport.abort()
+            return
         is_cut = asyncio.Event()
         back = asyncio.create_task(self._pass_back(answers, writer, is_cut))
         try:

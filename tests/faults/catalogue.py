@@ -107,7 +107,7 @@ FAULTS = {
         "P2": "It is down for a while",
         "P3": "It has too many clients",
         "P4": "Slow queries and locks take all connections",
-        "P5": "It is a standby that cannot be written to",
+        "P5": "It is read-only, or hands over to its standby",
         "P6": "A deadlock, or a transaction that cannot be serialized",
         "P7": "It says nothing any more",
         "P8": "The connection is cut between a commit and its acknowledgement",

@@ -7,9 +7,11 @@ import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from tests import ledger
 from tests.service import Service, environment
 
 FILL = """
@@ -29,11 +31,11 @@ def empty_database(tmp_path_factory):
     return directory / "data" / "ai-proxy.db"
 
 
-def failed_start(directory, **settings) -> tuple[int, str, str]:
-    """Start a server that is not to come up. Returns its exit code, STDERR and STDOUT."""
+def failed_start(directory, *, within: tuple[str, ...] = (), **settings) -> tuple[int, str, str]:
+    """Start a server that is not to come up, in the command `within`. Returns its exit code, STDERR and STDOUT."""
     service = Service(directory, **settings)
     done = subprocess.run(
-        service.command,
+        [*within, *service.command],
         check=False,
         cwd=directory,
         env=environment(**service.settings),
@@ -89,6 +91,117 @@ def test_fault_s5_damage_in_the_middle_is_an_error_of_the_database_and_loses_no_
     assert "aiproxy_records_spooled 3.0" in metrics
 
 
+def without_page_of(table: str, file: Path) -> bytes:
+    """The whole file, with noise where the table begins."""
+    with closing(sqlite3.connect(file)) as connection:
+        sql = "select (rootpage - 1) * page_size, page_size from sqlite_master, pragma_page_size where name = ?"
+        at, size = connection.execute(sql, (table,)).fetchone()
+    whole = file.read_bytes()
+    return whole[:at] + os.urandom(size) + whole[at + size :]
+
+
+def files_of(service: Service) -> tuple[Path, Path]:
+    """The database and its write-ahead log."""
+    file = service.directory / "data" / "ai-proxy.db"
+    return file, file.with_name("ai-proxy.db-wal")
+
+
+def test_fault_s5_damage_that_the_start_comes_upon_stops_it_and_the_file_is_left_as_it_is(start):
+    service = start()
+    service.ask("before").raise_for_status()
+    assert service.stop() == 0
+    file, log = files_of(service)
+    file.write_bytes(before := without_page_of("api_keys", file))
+
+    code, stderr, stdout = failed_start(service.directory)
+
+    assert code == 3
+    assert stderr.startswith("ai-proxy: DATABASE_URL: the database cannot be used: ")
+    assert len(stderr.splitlines()) == 1
+    assert "Traceback" not in stdout
+    assert (file.read_bytes(), log.exists()) == (before, False)
+
+
+@pytest.fixture
+def killed(start):
+    """A server that was killed, so that the newest of its rows are in the write-ahead log alone."""
+    service = start()
+    service.ask("row 0").raise_for_status()
+    assert service.stop() == 0
+    service.start()
+    for number in range(1, 10):
+        service.ask(f"row {number}").raise_for_status()
+    service.stop(signal.SIGKILL)
+    return service
+
+
+@pytest.mark.parametrize(
+    ("damaged", "table"),
+    [
+        (lambda log: os.urandom(len(log)), None),
+        (lambda log: os.urandom(len(log)), "exchanges"),
+        (lambda log: bytes(32) + log[32:], None),
+        (lambda log: log[:17] + bytes([log[17] ^ 1]) + log[18:], None),
+    ],
+    ids=["noise", "noise, and in the database too", "zeros at the beginning", "one bit"],
+)
+def test_fault_s5_a_damaged_log_stops_the_start_and_both_files_are_left_as_they_are(killed, damaged, table):
+    file, log = files_of(killed)
+    log.write_bytes(damaged(log.read_bytes()))
+    if table is not None:
+        file.write_bytes(without_page_of(table, shutil.copy(file, file.with_name("copy.db"))))
+    before = file.read_bytes(), log.read_bytes()
+
+    code, stderr, stdout = failed_start(killed.directory)
+    backup = killed.run("db", "backup", "backup.db")
+
+    assert code == 3
+    assert stderr == "ai-proxy: DATABASE_URL: the database cannot be used: its log data/ai-proxy.db-wal is damaged\n"
+    assert "Traceback" not in stdout
+    assert backup.returncode == 1
+    assert (file.read_bytes(), log.read_bytes()) == before
+
+
+def test_fault_s5_of_a_log_without_its_end_all_commits_before_that_are_there(killed):
+    """So it is after a power cut, and nobody can tell one from the other."""
+    file, log = files_of(killed)
+    log.write_bytes(log.read_bytes()[: log.stat().st_size * 2 // 3])
+    before = file.read_bytes()
+
+    killed.start()
+    found = [row.question for row in ledger.rows(killed)]
+    killed.ask("after").raise_for_status()
+    killed.stop(signal.SIGKILL)
+
+    assert found == [f"row {number}" for number in range(len(found))]
+    assert 1 < len(found) < 10
+    assert file.read_bytes() == before
+
+
+def test_fault_s5_rows_of_a_database_whose_damage_showed_later_are_in_the_one_that_was_restored(start):
+    service = start(AI_PROXY_RECORDER__WAIT=0.1)
+    service.ask("before").raise_for_status()
+    assert service.run("db", "backup", "backup.db").returncode == 0
+    assert service.stop() == 0
+    file, _ = files_of(service)
+    file.write_bytes(without_page_of("exchanges", file))
+
+    service.start()
+    answers = [service.ask(f"meanwhile {number}").status_code for number in range(3)]
+    ready = service.client.get("/readyz")
+    code = service.stop()
+    restored = service.run("db", "restore", "backup.db")
+    service.start()
+
+    assert answers == [200] * 3
+    assert (ready.status_code, ready.json()["checks"]["history"]) == (503, "spooling")
+    assert (code, restored.returncode) == (0, 0)
+    expected = ["before", "meanwhile 0", "meanwhile 1", "meanwhile 2"]
+    service.eventually(lambda: [row.question for row in ledger.rows(service)] == expected)
+    service.eventually(lambda: service.client.get("/readyz").status_code == 200)
+    assert ledger.usage(service)[0] == ledger.usage(service)[1]
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -108,6 +221,52 @@ def test_fault_s6_a_place_where_no_database_can_be_stops_the_start(tmp_path, pat
     assert len(stderr.splitlines()) == 1
     assert "Traceback" not in stdout
     assert (tmp_path / "a-file").read_text() == "mine"
+
+
+@pytest.fixture
+def closed_directory(tmp_path):
+    """One that a server may not write to, and what its command begins with, so that this holds if it is root's."""
+    directory = tmp_path / "closed"
+    directory.mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        return directory, ()
+    as_others = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    if shutil.which("setpriv") is None or subprocess.run([*as_others, "true"], check=False).returncode:
+        pytest.skip("needs setpriv: to root no directory is closed")
+    shutil.chown(directory, "nobody")
+    return directory, as_others
+
+
+SECRET = {"AI_PROXY_SECRET": "the-tests-own-server-secret-0123456789"}
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "reason"),
+    [
+        (
+            "x.db",
+            SECRET,
+            "DATABASE_URL: the database cannot be used: (sqlite3.OperationalError) unable to open database",
+        ),
+        ("x.db", {}, "AI_PROXY_SECRET is not set, and the secret file beside the data fails: Permission denied"),
+        ("data/x.db", {}, "DATABASE_URL: cannot make the directory of the database: Permission denied"),
+    ],
+    ids=["no database", "no secret", "no directory"],
+)
+def test_fault_s6_a_directory_that_belongs_to_another_stops_the_start(
+    tmp_path, closed_directory, path, settings, reason
+):
+    directory, within = closed_directory
+
+    code, stderr, stdout = failed_start(
+        tmp_path, within=within, DATABASE_URL=f"sqlite:///{directory}/{path}", **settings
+    )
+
+    assert code == 3
+    assert stderr.startswith(f"ai-proxy: {reason}")
+    assert len(stderr.splitlines()) == 1
+    assert "Traceback" not in stdout
+    assert list(directory.iterdir()) == []
 
 
 def test_fault_s9_a_database_of_a_newer_version_stops_the_start_and_is_left_as_it_is(tmp_path, empty_database):

@@ -129,6 +129,39 @@ async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(own_server,
     assert found == []
 
 
+async def server_process(database: Database) -> int:
+    """Which process of the server answers at the other end of the connection that is used now."""
+    async with database.transaction() as connection:
+        return await connection.scalar(text("select pg_backend_pid()"))
+
+
+async def test_after_an_error_for_writing_at_a_read_only_server_the_connection_is_not_used_again(store):
+    async def write(database: Database) -> None:
+        async with database.transaction() as connection:
+            await connection.execute(text("set transaction read only"))  # of which the server tells nothing
+            await connection.execute(text("create table x ()"))
+
+    async with store.database() as database:
+        before = await server_process(database)
+        with pytest.raises(DatabaseUnavailable) as away:
+            await write(database)
+        after = await server_process(database)
+
+    assert away.value.passing
+    assert after != before
+
+
+async def test_whoever_only_reads_leaves_a_server_that_says_that_it_is_read_only(store):
+    async with store.database() as database:
+        before = [await server_process(database) for _ in range(2)]
+        async with database.transaction() as connection:
+            await connection.execute(text("set session characteristics as transaction read only"))
+        after = [await server_process(database) for _ in range(2)]
+
+    assert before[0] == before[1] != after[0]
+    assert after[0] == after[1]
+
+
 async def test_a_statement_that_takes_too_long_is_broken_off(store):
     url = store.url + "&options=-c%20statement_timeout=100"
     async with Database(url, directory=store.directory) as database:

@@ -117,9 +117,9 @@ async def test_the_log_says_so_once_when_the_write_ahead_log_has_grown_long(tmp_
     async with stores.in_file(tmp_path).database() as database:
         await schema.upgrade(database)
         short = database.log_bytes
+    sqlite = SQLite(f"sqlite+aiosqlite:///{tmp_path}/x.db", tmp_path)
     with (tmp_path / "x.db-wal").open("wb") as file:
         file.truncate(300 * 2**20)  # with nothing in it
-    sqlite = SQLite(f"sqlite+aiosqlite:///{tmp_path}/x.db", tmp_path)
 
     with capture_logs() as log:
         sqlite.was_replaced()

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from ai_proxy.core.files import make_private, settle
 from ai_proxy.storage.schema import HEAD
+from ai_proxy.storage.sqlite import is_log_damaged
 
 Tell = Callable[[int, int | None], None]  # how much is done, and of how much, if that is known
 
@@ -39,6 +40,9 @@ def back_up(source: Path, target: Path, tell: Tell) -> None:
     """
     if not source.exists():
         message = f"there is no database at {source}"
+        raise BackupFailed(message)
+    if is_log_damaged(str(source)):
+        message = f"{source}-wal is damaged"
         raise BackupFailed(message)
     with _failures(source), closing(_open(source, "mode=rw")) as origin, closing(_open(target, "mode=rw")) as copy:
         origin.execute("BEGIN")

@@ -11,8 +11,9 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 _CONNECT_TIMEOUT = 5  # seconds
 _STATEMENT_TIMEOUT_MS = 10_000
@@ -23,12 +24,18 @@ _PATIENCE = 20.0  # seconds that one transaction may take: a server that was sto
 # https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 _CHANGES, _MIGRATIONS = 4_714_001, 4_714_002
 
+_READ_ONLY = "25006"  # read_only_sql_transaction
+# The server says so of itself, and again when it changes (since version 14):
+# https://www.postgresql.org/docs/current/libpq-status.html#LIBPQ-PQPARAMETERSTATUS
+_SIGNS_OF_READ_ONLY = (b"in_hot_standby", b"default_transaction_read_only")
+_USED = "used"
+
 _BUSY = frozenset({"55P03", "40P01", "40001"})  # lock_not_available, deadlock_detected, serialization_failure
 # undefined_table, undefined_column, invalid_schema_name, insufficient_privilege: the database, not the row
 _AWAY = frozenset({"42P01", "42703", "3F000", "42501"})
 
 # Connections, resources, an operator's intervention, a server that is a standby as yet; what is busy
-_PASSING = re.compile("08|53|57(?!P04)|25006|55P03|40")
+_PASSING = re.compile(f"08|53|57(?!P04)|{_READ_ONLY}|55P03|40")
 # Errors in connecting have no code, only a text. A server that says something there will not have us, but for these.
 _REFUSED = re.compile(
     r"FATAL:(?!.*(starting up|shutting down|recovery mode|not yet accepting|too many|slots are reserved"
@@ -74,7 +81,9 @@ class PostgreSQL:
         # Parameters are texts of callers, and errors are logged.
         engine = create_async_engine(self._url, hide_parameters=True, connect_args=self._arguments, **pool)
         event.listen(engine.sync_engine, "connect", _without_nul)
+        event.listen(engine.sync_engine, "checkout", _not_again_if_read_only)
         event.listen(engine.sync_engine, "handle_error", _without_details)
+        event.listen(engine.sync_engine, "handle_error", _leave_read_only)
         return engine
 
     def was_replaced(self) -> bool:
@@ -116,6 +125,23 @@ class _TextDumper(StrDumperUnknown):
 
 def _without_nul(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cast("Any", connection).driver_connection.adapters.register_dumper(str, _TextDumper)
+
+
+def _not_again_if_read_only(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+    """A connection to a server that is read-only is used once: another server may be at that address by now.
+
+    Whoever only reads gets no error there, and would go on reading what was so when it was demoted.
+    """
+    told = cast("Any", connection).driver_connection.pgconn.parameter_status
+    if record.info.get(_USED) and any(told(sign) == b"on" for sign in _SIGNS_OF_READ_ONLY):
+        raise DisconnectionError
+    record.info[_USED] = True
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Who is to write and cannot is at the wrong server: SQLAlchemy then makes all connections of the pool anew."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _without_details(context: ExceptionContext) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import sqlite3
+import struct
 import threading
 import time
 from pathlib import Path
@@ -26,6 +27,9 @@ _DRIVER_PATIENCE = 0.5
 _LOG_KEPT = 64 * 2**20  # bytes of the write-ahead log that stay when it begins anew
 _LOG_LONG = 256 * 2**20  # bytes that are worth a warning
 _LOG_LOOK = 10.0  # seconds between two looks at it
+# How it begins, and in which order of bytes its checksums are made: https://www.sqlite.org/fileformat2.html#walformat
+_LOG_HEADER = 32  # bytes
+_LOG_ORDERS = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}
 
 log = structlog.get_logger()
 
@@ -44,6 +48,9 @@ class SQLite:
         _make(directory)
         self._url = url
         self._path = (make_url(url).database or "").removeprefix("file:")
+        if is_log_damaged(self._path):
+            message = f"ai-proxy: DATABASE_URL: the database cannot be used: its log {self._path}-wal is damaged"
+            raise SystemExit(message)
         self._file: tuple[int, int] | None = None
         self._log_looked = 0.0
         self._log_is_long = False
@@ -106,6 +113,30 @@ class SQLite:
 
     async def close(self) -> None:
         await asyncio.to_thread(_await_driver)
+
+
+def is_log_damaged(path: str) -> bool:
+    """Whether the write-ahead log does not begin as one: SQLite would take it for empty, and write over what is in it.
+
+    No crash leaves it so: its beginning is on the disk before anything follows.
+    """
+    try:
+        with open(f"{path}-wal", "rb") as file:
+            header, more = file.read(_LOG_HEADER), file.read(1)
+    except OSError:
+        return False
+    return bool(more) and not _is_log_header(header)
+
+
+def _is_log_header(header: bytes) -> bool:
+    order = _LOG_ORDERS.get(header[:4])
+    if order is None:
+        return False
+    first = second = 0
+    for one, other in struct.iter_unpack(f"{order}2I", header[:-8]):
+        first = (first + one + second) % 2**32
+        second = (second + other + first) % 2**32
+    return header[-8:] == struct.pack(">2I", first, second)
 
 
 def _await_driver() -> None:
