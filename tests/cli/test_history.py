@@ -181,10 +181,34 @@ def test_what_was_exported_and_removed_is_imported(said, asked, tmp_path):
     assert again == (0, f"Imported: 0. There already: 2. Bad lines: 0.\n{whose}")
 
 
+def test_a_csv_that_was_exported_is_imported_without_saying_what_it_is(said, asked, tmp_path):
+    asked("first", "=second")
+    before = said("export", "-", "--format", "csv")[1]
+    said("export", "x", "--format", "csv")
+    (tmp_path / "data" / "x.db").unlink()
+    asked()
+
+    imported, again = said("import", "x", "--key", "laptop"), said("import", "x", "--key", "laptop")
+
+    assert imported[1].startswith("Imported: 2. There already: 0. Bad lines: 0.\n")
+    assert again[1].startswith("Imported: 0. There already: 2. Bad lines: 0.\n")
+    assert said("export", "-", "--format", "csv")[1] == before
+
+
+def test_a_file_of_neither_form_is_refused_as_a_whole(said, asked):
+    asked()
+
+    code, text = said("import", "-", "--key", "laptop", typed="id,\x1b[31mcolour\n")
+
+    assert code == 1
+    assert text.endswith("has an unknown column: '\\x1b[31mcolour'.\n")
+    assert len(text.splitlines()) == 1
+
+
 def test_bad_lines_are_told_and_the_exit_code_says_so(said, asked):
     asked()
 
-    code, text = said("import", "-", typed="nonsense\n")
+    code, text = said("import", "-", typed="{nonsense\n")
 
     assert code == 1
     assert text.startswith("Imported: 0. There already: 0. Bad lines: 1.\nline 1: JSON is malformed")

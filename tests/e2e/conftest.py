@@ -1,10 +1,11 @@
-"""The fixtures that a real language model needs: it is started once, and one server of ours is before it."""
+"""What a real language model needs: it is started once, and one server of ours is before it. What transfers need."""
 
 import openai
 import pytest
 
 from tests import real_model
 from tests.service import KEY, Service
+from tests.stores import STORES, Store
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,30 @@ def sdk(before_model):
     url = f"{before_model.url}/v1"
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=real_model.PATIENCE) as client:
         yield client
+
+
+@pytest.fixture(params=STORES)
+def pair(request, start, tmp_path_factory) -> tuple[Service, Service]:
+    """Two services on databases of one kind, the second one empty."""
+    return tuple(start(**_settings(request, tmp_path_factory)) for _ in range(2))
+
+
+def _settings(request, tmp_path_factory) -> dict:
+    if request.param == "sqlite":
+        return {}
+    return Store(request.getfixturevalue("postgres").new_database(), tmp_path_factory.mktemp("store")).settings
+
+
+@pytest.fixture
+def managing():
+    """Makes clients with an administrator's key."""
+    clients = []
+
+    def managing(service: Service):
+        done = service.run("keys", "create", "boss", "--scope", "manage")
+        clients.append(service.client_with(done.stdout.partition("key: ")[2].split()[0]))
+        return clients[-1]
+
+    yield managing
+    for client in clients:
+        client.close()

@@ -15,7 +15,7 @@ def check_type(request: Request, types: Sequence[str]) -> None:
     """Raises `UnsupportedMediaType`."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in types:
-        message = f"The body must be lines of JSON: send it with the header 'Content-Type: {types[0]}'."
+        message = f"Send the body with a Content-Type that says what it is: one of {', '.join(types)}."
         raise UnsupportedMediaType(message)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         message = "Compressed bodies are not taken: send the body as it is."

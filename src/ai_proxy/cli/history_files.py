@@ -36,8 +36,8 @@ def export_history(
 ) -> None:
     """Write the history to a file, oldest first. It is noted in the audit log.
 
-    jsonl has all that is known of each exchange, and 'ai-proxy history import' takes it. chat has only what was
-    completed, and has an answer in words or a tool call.
+    jsonl has all that is known of each exchange; csv has no bodies of calls, no tries, prices and titles. 'ai-proxy
+    history import' takes either. chat has only what was completed, and has an answer in words or a tool call.
 
     Examples:
 
@@ -71,10 +71,10 @@ def import_history(
         ),
     ] = None,
 ) -> None:
-    """Take exchanges from a file: of an export as jsonl, or of the fine-tuning chat format.
+    """Take exchanges from a file: of an export as jsonl or csv, or of the fine-tuning chat format.
 
-    What is there already stays as it is, so it does no harm to import a file twice, or to go on after an interruption.
-    Exits with 1 if there are lines that could not be taken; the others are.
+    Which of them it is, its first line tells. What is there already stays as it is, so it does no harm to import a file
+    twice, or to go on after an interruption. Exits with 1 if there are lines that could not be taken; the others are.
 
     Example: ai-proxy history import history.jsonl --key laptop
     """

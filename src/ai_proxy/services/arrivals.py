@@ -1,4 +1,4 @@
-"""A line of JSON as an exchange that arrives from elsewhere."""
+"""A line as an exchange that arrives from elsewhere."""
 
 import base64
 import binascii
@@ -43,6 +43,11 @@ def decode(data: bytes) -> Arrival:
         raise BadLine("it is nested too deeply") from None
     except msgspec.MsgspecError as error:
         raise BadLine(str(error)) from None
+    return arrival_of(line)
+
+
+def arrival_of(line: Line) -> Arrival:
+    """Raises `BadLine`."""
     identifier, conversation = time_id(line.id), line.conversation
     return Arrival(
         exchange=_exchange(line, identifier),

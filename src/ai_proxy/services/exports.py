@@ -1,16 +1,15 @@
 """The history, to be carried away: all exchanges that somebody may see, or some of them, oldest first."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Literal
 
 import msgspec
 
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.core.ids import first_of
-from ai_proxy.core.money import dollars_of
 from ai_proxy.core.spreadsheet import as_csv, rows_of
-from ai_proxy.services import chats, lines, searching
+from ai_proxy.services import chats, lines, searching, sheets
 from ai_proxy.services.audit import note
 from ai_proxy.services.history import restricted
 from ai_proxy.services.times import now
@@ -64,7 +63,7 @@ class Export:
         """What is to be written, in blocks. No transaction lasts longer than the next block takes to be read."""
         write = _WRITE[self._form]
         if self._form == "csv":
-            yield as_csv(COLUMNS, ()).encode()
+            yield as_csv(sheets.COLUMNS, ()).encode()
         async for batch in self._batches():
             block, count = await asyncio.to_thread(write, batch)
             self.rows += len(batch)
@@ -115,34 +114,8 @@ def _joined(encode: Callable[[Whole], bytes | None]) -> Callable[[Sequence[Whole
     return write
 
 
-COLUMNS = (
-    *("id", "created_at", "user_id", "key_id", "project_id", "conversation_id", "dialect", "stream"),
-    *("asked_model", "model", "provider", "mock", "cached", "status", "error", "finish_reason"),
-    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "estimated"),
-    *("cost_usd", "duration_ms", "waited_ms", "first_token_ms", "tags", "thumb", "score", "comment", "texts"),
-    *("question", "answer"),
-)
-
-
 def _as_rows(batch: Sequence[Whole]) -> tuple[bytes, int]:
-    return rows_of(COLUMNS, _rows(batch)).encode(), len(batch)
-
-
-def _rows(batch: Sequence[Whole]) -> Iterator[dict[str, Any]]:
-    for whole in batch:
-        line = lines.line_of(whole)
-        feedback = line.feedback
-        yield {
-            **{name: getattr(line, name, None) for name in COLUMNS},
-            **{name: getattr(line.usage, name) for name in line.usage.__struct_fields__},
-            "created_at": f"{line.created_at:%Y-%m-%dT%H:%M:%S.%fZ}",
-            "conversation_id": whole.entry.exchange.conversation_id,
-            "cost_usd": dollars_of(whole.entry.exchange.cost),
-            "tags": ", ".join(line.tags),
-            "thumb": feedback and feedback.thumb,
-            "score": feedback and feedback.score,
-            "comment": feedback and feedback.comment,
-        }
+    return rows_of(sheets.COLUMNS, sheets.rows(batch)).encode(), len(batch)
 
 
 _WRITE: dict[Format, Callable[[Sequence[Whole]], tuple[bytes, int]]] = {

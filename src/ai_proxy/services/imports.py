@@ -1,8 +1,8 @@
-"""Exchanges that come from elsewhere, line by line: what is there stays as it is, and a bad line keeps out no other."""
+"""Exchanges that come from elsewhere, one by one: what is there stays as it is, and a bad line keeps out no other."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,20 +10,18 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ai_proxy.core.exceptions import BadRequest
 from ai_proxy.core.types import OPERATOR_ID, Actor
-from ai_proxy.services import arrivals, chats
+from ai_proxy.services import arrivals, chats, sheets
 from ai_proxy.services.arrivals import BadLine
 from ai_proxy.services.audit import note
+from ai_proxy.services.framing import LONGEST, Records
 from ai_proxy.storage import transfer
 from ai_proxy.storage.engine import Connection, Database, outlast_lock
 from ai_proxy.storage.transfer import Arrival, Key
-
-LONGEST_LINE = 64 * 2**20  # bytes
 
 _ROWS, _BYTES = 500, 4 * 2**20  # that are written in one transaction, or one line if that is longer
 _MOST_SHOWN = 20
 _LONGEST_REASON = 200
 _MOST_KNOWN = 1000  # of each kind; more than a batch can name
-_BOM = b"\xef\xbb\xbf"
 
 
 class Problem(NamedTuple):
@@ -89,7 +87,8 @@ class Import:
         self._key_id = ""
         self._keep_texts = keep_texts
         self._without_texts: set[str] = set()
-        self._lines = _Lines()
+        self._records = Records()
+        self._columns: Sequence[str] | None = None  # of CSV, as its heading has them
         self._batch: list[tuple[int, bytes]] = []
         self._bytes = 0
 
@@ -103,12 +102,14 @@ class Import:
         await self._note(outcome="begun")
 
     async def take(self, block: bytes) -> None:
-        for number, line in self._lines.feed(block):
-            await self._add(number, line)
+        """Raises `BadRequest` if it is CSV, and has not the columns of an export."""
+        for number, record in self._records.feed(block):
+            await self._add(number, record)
 
     async def finish(self) -> Report:
-        for number, line in self._lines.end():
-            await self._add(number, line)
+        """Raises what `take` does."""
+        for number, record in self._records.end():
+            await self._add(number, record)
         await self._write()
         report = self.report
         await self._note(outcome="done", imported=report.imported, existing=report.existing, bad=report.bad)
@@ -121,14 +122,17 @@ class Import:
 
         await outlast_lock(write)
 
-    async def _add(self, number: int, line: bytes | None) -> None:
-        if line is None:
-            self.report.refuse(number, f"it is longer than {LONGEST_LINE // 2**20} MiB")
+    async def _add(self, number: int, record: bytes | None) -> None:
+        if record is None:
+            self.report.refuse(number, f"it is longer than {LONGEST // 2**20} MiB")
             return
-        if self._batch and self._bytes + len(line) > _BYTES:
+        if self._records.are_rows and self._columns is None:
+            self._columns = sheets.heading(record)
+            return
+        if self._batch and self._bytes + len(record) > _BYTES:
             await self._write()
-        self._batch.append((number, line))
-        self._bytes += len(line)
+        self._batch.append((number, record))
+        self._bytes += len(record)
         if len(self._batch) >= _ROWS or self._bytes > _BYTES:
             await self._write()
 
@@ -144,12 +148,17 @@ class Import:
 
     def _decode(self, batch: Sequence[tuple[int, bytes]]) -> list[Arrival]:
         found = []
-        for number, line in batch:
+        for number, record in batch:
             try:
-                found.append(_decoded(line, self._key_id, self._actor.user_id))
+                found.append(self._arrival(record))
             except BadLine as error:
                 self.report.refuse(number, str(error))
         return found
+
+    def _arrival(self, record: bytes) -> Arrival:
+        if self._columns is not None:
+            return sheets.decode(record, self._columns)
+        return _decoded(record, self._key_id, self._actor.user_id)
 
     async def _settled(self, found: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those that are not there, as far as that can be told here, with owners who are."""
@@ -239,38 +248,3 @@ def _decoded(line: bytes, key_id: str, user_id: str) -> Arrival:
 
 def _conversation(arrival: Arrival) -> str:
     return arrival.exchange.conversation_id or ""
-
-
-class _Lines:
-    """Puts blocks together to lines, and counts them from 1. One that is too long is None: nobody keeps it."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._begun = bytearray()
-        self._size = 0
-
-    def feed(self, block: bytes) -> Iterator[tuple[int, bytes | None]]:
-        *ended, rest = block.split(b"\n")
-        for piece in ended:
-            self._keep(piece)
-            yield from self.end()
-        self._keep(rest)
-
-    def end(self) -> Iterator[tuple[int, bytes | None]]:
-        """What has begun ends here. Empty lines are none, but count."""
-        self._number += 1
-        too_long, line = self._size > LONGEST_LINE, bytes(self._begun)
-        self._begun, self._size = bytearray(), 0
-        if self._number == 1:
-            line = line.removeprefix(_BOM)
-        if too_long:
-            yield self._number, None
-        elif line := line.strip():
-            yield self._number, line
-
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > LONGEST_LINE:
-            self._begun = bytearray()
-        else:
-            self._begun += piece

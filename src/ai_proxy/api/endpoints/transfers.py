@@ -16,10 +16,11 @@ from ai_proxy.services.history_questions import wanted
 router = APIRouter(prefix="/api/history", tags=["history"])
 
 _LINES = "application/jsonl"
-_TYPES = (_LINES, "application/x-ndjson", "application/x-jsonlines", "application/jsonlines")
+_TYPES = (_LINES, "application/x-ndjson", "application/x-jsonlines", "application/jsonlines", "text/csv")
 _CSV = "text/csv; charset=utf-8; header=present"
 _MEDIA = {"jsonl": (_LINES, "history.jsonl"), "chat": (_LINES, "chat.jsonl"), "csv": (_CSV, "history.csv")}
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+_CONTENT = {_LINES: _TEXT, "text/csv": _TEXT}
 
 
 @router.get(
@@ -29,7 +30,7 @@ _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
     operation_id="export_history",
     response_class=Response,
     responses={
-        200: {"description": "One exchange a line.", "content": {_LINES: _TEXT, "text/csv": _TEXT}},
+        200: {"description": "One exchange a line.", "content": _CONTENT},
         **errors(400, 401, 403, 500, 503),
     },
 )
@@ -46,10 +47,10 @@ async def export_history(
 @router.post(
     "/import",
     summary="Take exchanges from a file",
-    description="Lines of an export (`jsonl`), or of the fine-tuning chat format. What is there already stays.",
+    description="An export as `jsonl` or `csv`, or lines of the fine-tuning chat format. What is there already stays.",
     operation_id="import_history",
     responses=errors(400, 401, 403, 408, 415, 500, 503),
-    openapi_extra={"requestBody": {"required": True, "content": {_LINES: _TEXT}}},
+    openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )
 async def import_history(
     request: Request,
