@@ -12,7 +12,7 @@ _LOOKED_AT = 1000  # exchanges in one query
 _MOST = 200  # exchanges in one transaction,
 _LOCKED = 0.01  # or as many as take so many seconds: meanwhile nobody else can write to SQLite;
 _LEAST = 50  # but fewer are no quicker: it is the commit that takes its time then
-_SHARE = 0.25  # of the time that this may take, at most
+_SHARE = 0.125  # of the time that this may take, at most: disks have to write what it changes, too
 _OTHERS_TURN = 0.1  # seconds
 
 Work = Callable[[Connection], Awaitable[int]]
