@@ -23,6 +23,7 @@ def test_a_question_is_one_of_the_user():
     ("dialect", "request_"),
     [
         ("chat", {"messages": BEFORE, "temperature": 1}),
+        ("chat", {"input": "q", "instructions": "Be short."}),
         ("responses", {"input": "q", "instructions": "Be short."}),
         ("messages", {"messages": BEFORE[1:], "system": "Be short.", "max_tokens": 9}),
     ],
@@ -35,6 +36,8 @@ def test_a_call_has_all_that_its_request_had(dialect, request_):
     ("dialect", "request_"),
     [
         ("completions", {"prompt": "q"}),
+        ("embeddings", {"input": "q", "messages": [1]}),
+        ("count_tokens", {"messages": BEFORE[1:], "system": "Be short."}),
         ("chat", "no object"),
         ("chat", {"messages": []}),
         ("responses", {"input": [{"type": "computer_call"}]}),

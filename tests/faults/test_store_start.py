@@ -162,6 +162,21 @@ def test_fault_s5_a_damaged_log_stops_the_start_and_both_files_are_left_as_they_
     assert (file.read_bytes(), log.read_bytes()) == before
 
 
+def test_fault_s5_a_damaged_log_is_set_aside_when_a_backup_is_restored(killed):
+    file, log = files_of(killed)
+    with closing(sqlite3.connect(shutil.copy(file, killed.directory / "backup.db"))) as backup:
+        backup.execute("pragma journal_mode = delete")
+    log.write_bytes(damaged := b"damaged" + log.read_bytes()[7:])
+
+    restored = killed.run("db", "restore", "backup.db")
+    [kept] = file.parent.glob("*.before-restore-*-wal")
+    killed.start()
+
+    assert restored.returncode == 0, restored.stderr
+    assert kept.read_bytes() == damaged
+    assert [row.question for row in ledger.rows(killed)] == ["row 0"]
+
+
 def test_fault_s5_of_a_log_without_its_end_all_commits_before_that_are_there(killed):
     """So it is after a power cut, and nobody can tell one from the other."""
     file, log = files_of(killed)

@@ -122,7 +122,16 @@ async def test_nothing_is_looked_for_before_a_request_that_says_what_was_before_
         ("2", "chat", whole["request"]),
         ("3", "ask", None),
     ]
-    assert await questions(database, "c", budget=10) == ["3"]  # a request counts as long as it is
+
+
+async def test_where_a_request_is_too_long_its_question_and_answer_are_sent(database):
+    whole = {"dialect": "chat", "request": b'{"messages": []}', "answer": "a"}
+    await records.add(database, [exchange("1", question="q", conversation_id="c", **whole)])
+
+    for budget, request in ((17, whole["request"]), (16, None), (2, None)):
+        [turn] = await conversations.earlier(database, "key", "c", budget=budget)
+        assert (turn.question, turn.answer, turn.request) == ("q", "a", request)
+    assert await questions(database, "c", budget=1) == []
 
 
 async def test_texts_that_were_not_kept_are_not_sent_along(database):

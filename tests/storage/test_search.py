@@ -355,6 +355,16 @@ async def test_a_search_goes_through_all_parts_until_it_has_enough(parted):
     assert await found(parted, "nothing") == ["a2"]
 
 
+async def test_a_search_sees_what_there_was_at_its_beginning(parted):
+    async with parted.transaction() as connection:
+        before = await search.find(connection, "whale", {}, newest=1)
+        await record(parted, {"b2": "a whale that came meanwhile"})
+        again = await search.find(connection, "whale", {}, newest=1)
+
+    assert again == before
+    assert await found(parted, "meanwhile") == ["b2"]
+
+
 async def test_a_good_match_of_one_part_is_before_a_bad_one_of_another(parted):
     assert await found(parted, "whale") == ["b1", "a1", "b0"]
 

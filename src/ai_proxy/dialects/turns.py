@@ -29,14 +29,15 @@ def user_message(text: str) -> _Object:
 
 def chat_request(dialect: str, request: bytes | None) -> _Object | None:
     """A request of any dialect, as it was kept, as one of chat completions; None if it cannot be had so."""
-    body = json_object(request)
-    if dialect in _AS_CHAT and body:
-        try:
-            body = _AS_CHAT[dialect](body)
-        except GatewayError:  # what chat completions cannot say
-            return None
-    asked = body.get("messages")
-    return body if isinstance(asked, list) and asked else None
+    body, as_chat = json_object(request), _AS_CHAT.get(dialect)
+    if as_chat is None or not body:
+        return None
+    try:
+        found = as_chat(body)
+    except GatewayError:  # what chat completions cannot say
+        return None
+    asked = found.get("messages")
+    return found if isinstance(asked, list) and asked else None
 
 
 def json_object(body: bytes | None) -> _Object:
@@ -54,8 +55,13 @@ def _of_ask(body: _Object) -> _Object:
     return {"messages": [*before, user_message(question)]} if isinstance(question, str) else {}
 
 
+def _of_chat(body: _Object) -> _Object:
+    return responses.chat_request(body, custom_tools=True) if responses.looks_like_responses(body) else body
+
+
 _AS_CHAT: Mapping[str, Callable[[_Object], _Object]] = {
     "ask": _of_ask,
+    "chat": _of_chat,
     "responses": responses.chat_request,
     "messages": messages.chat_request,
 }

@@ -57,7 +57,7 @@ def checked(key: str) -> str:
 
 def digest_of(path: str, exchange: Exchange, call: Call) -> str:
     """Equal for requests that ask the same: the order of names in their JSON does not count. Raises `BadRequest`."""
-    if exchange.request is None:
+    if exchange.dialect == "ask" or exchange.request is None:
         return fingerprint(path, call.body, exchange.conversation_id).hex()
     return fingerprint(path, msgspec.json.decode(exchange.request)).hex()
 

@@ -68,7 +68,7 @@ class Removing:
             yield ids
 
     async def briefly(self, work: Work) -> int:
-        """Do it in a transaction when it is our turn, then leave the database to others for three times as long."""
+        """Do it in a transaction when it is our turn, then leave the database to others for seven times as long."""
         while True:
             began = time.perf_counter()
             async with self._database.background() as connection:

@@ -69,9 +69,10 @@ def check(path: Path) -> str:
 def alone(path: Path) -> Iterator[None]:
     """Nobody else has this database open, and nobody can meanwhile. Raises `BackupFailed`. A damaged one is nobody's.
 
-    Whoever has it open holds a lock on its file, so that its log cannot be ended.
+    Whoever has it open holds a lock on its file, so that its log cannot be ended. One that is damaged is not touched:
+    SQLite would delete it.
     """
-    if not path.exists():
+    if not path.exists() or is_log_damaged(str(path)):
         yield
         return
     with closing(_open(path, "mode=rw")) as database:

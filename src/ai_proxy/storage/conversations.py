@@ -101,6 +101,8 @@ class _Part(NamedTuple):
 async def earlier(database: Database, key_id: str, conversation_id: str, *, budget: int) -> Sequence[Turn]:
     """The completed exchanges of a conversation, oldest first: the newest of them whose texts fit into `budget`.
 
+    Where a request does not fit, its question and answer may.
+
     A fork's are its own, and before them its parent's up to the exchange that it goes on after. Nothing is looked for
     before one whose request says what was before it.
     """
@@ -113,17 +115,24 @@ async def earlier(database: Database, key_id: str, conversation_id: str, *, budg
                     turn = _turn(database.cipher, row)
                     if not turn.question and turn.request is None:  # its key is gone
                         continue
-                    budget -= len(turn.request or turn.question) + len(turn.answer)
+                    has_all = turn.request is not None
+                    if has_all and _size(turn) > budget:
+                        turn = Turn(turn.question, turn.answer)
+                    budget -= _size(turn)
                     if budget < 0:
                         return turns[::-1]
                     turns.append(turn)
-                    if turn.request is not None:
+                    if has_all:
                         return turns[::-1]
             origin = await _origin(connection, key_id, part)
             if origin is None or len(turns) == _MAX_TURNS:
                 break
             part = origin
     return turns[::-1]
+
+
+def _size(turn: Turn) -> int:
+    return len(turn.request or turn.question) + len(turn.answer)
 
 
 def _turn(cipher: Cipher | None, row: Row[Any]) -> Turn:

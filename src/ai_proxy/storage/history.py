@@ -86,7 +86,7 @@ async def find(connection: Connection, exchange_id: str) -> Any:
 
 
 async def bodies(database: Database, connection: Connection, found: Row[Any]) -> tuple[bytes | None, bytes | None]:
-    """Request and response of a call of /v1, as far as they are kept. `found` says whose they are."""
+    """Request and response, as far as they are kept. `found` says whose they are."""
     query = select(Bodies.request, Bodies.response).where(Bodies.exchange_id == found.id)
     row = (await connection.execute(query)).first()
     if row is None:

@@ -66,6 +66,7 @@ class Index:
     async def find(
         self, connection: Connection, query: Words, facets: Sequence[Sequence[str]], *, newest: int
     ) -> Sequence[tuple[str, float]]:
+        await _hold(connection)
         match = _match(query, facets)
         found: list[tuple[str, float]] = []
         for part in await _parts(connection):
@@ -81,6 +82,13 @@ def _by_part(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry]]]:
     """Of entries in the order of their numbers."""
     for place, group in groupby(entries, key=lambda entry: entry.number // _ROWS):
         yield f"search_{place}", list(group)
+
+
+async def _hold(connection: Connection) -> None:
+    """What there is now: the driver lets each statement see what there is then, and parts come and go."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    if driver is not None and not driver.in_transaction:
+        await connection.exec_driver_sql("BEGIN")
 
 
 async def _parts(connection: Connection) -> list[str]:
