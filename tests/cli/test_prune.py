@@ -70,6 +70,12 @@ def test_what_is_old_goes(said, store, options, answer, after):
     assert left(store) == after
 
 
+def test_a_project_may_be_called_by_its_id(said, store):
+    [(project,)] = store.query("select id from projects")
+
+    assert said("--older-than", "30", "--project", project) == (0, "Removed: 1. Without texts now: 0.\n")
+
+
 def test_settings_say_what_is_old_when_nobody_else_does(said, store):
     told = said(AI_PROXY_RETENTION__DAYS="45", AI_PROXY_RETENTION__TEXT_DAYS="30")
 

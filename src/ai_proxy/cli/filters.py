@@ -69,9 +69,14 @@ async def wanted(database: Database, given: Given) -> Wanted:
             asked["key"] = await imports.key_id(connection, asked["key"])
     if asked["user"] is not None and not _is_id(asked["user"]):
         asked["user"] = (await users.find_by_name(database, asked["user"])).id
-    if asked["project"] is not None and not _is_id(asked["project"]):
-        asked["project"] = (await projects.find_by_name(database, asked["project"])).id
+    if asked["project"] is not None:
+        asked["project"] = await project_id(database, asked["project"])
     return history_questions.wanted(asked)
+
+
+async def project_id(database: Database, written: str) -> str:
+    """By its identifier, or its name. Raises `NotFound`."""
+    return written if _is_id(written) else (await projects.find_by_name(database, written)).id
 
 
 def _is_id(text: str) -> bool:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from ai_proxy.cli import session
+from ai_proxy.cli.filters import project_id
 from ai_proxy.core.config import Settings, load_settings
 from ai_proxy.core.groups import MOST_DAYS
 from ai_proxy.core.types import COMMAND_LINE
-from ai_proxy.services import projects, retention
+from ai_proxy.services import retention
 from ai_proxy.services.removing import Removing
 from ai_proxy.storage.engine import Database
 from ai_proxy.storage.retention import Aim
@@ -24,7 +25,7 @@ def prune(
         ),
     ] = None,
     texts: Annotated[bool, typer.Option("--texts", help="Take texts alone away; figures stay.")] = False,
-    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only of this project: its name, or its id.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many exchanges that concerns.")] = False,
 ) -> None:
     """Remove what is old from the history. The sums of its days, and what they cost, stay.
@@ -62,8 +63,8 @@ async def _aims(
 ) -> list[Aim]:
     if older_than is None:
         return await retention.aims(database, settings.retention)
-    project_id = None if project is None else (await projects.find_by_name(database, project)).id
-    return [Aim(retention.first_kept(older_than), project=project_id, texts=texts)]
+    of = None if project is None else await project_id(database, project)
+    return [Aim(retention.first_kept(older_than), project=of, texts=texts)]
 
 
 async def _count(database: Database, aim: Aim) -> int:
