@@ -168,7 +168,8 @@ def _open(recorder: Recorder, keyring: KeyRing) -> None:
 
 def _watch(metrics: Metrics, recorder: Recorder, alerts: Alerts) -> None:
     metrics.watch("aiproxy_records_waiting", "Calls not yet in the history.", lambda: recorder.held)
-    metrics.watch("aiproxy_records_lost_total", "Calls that will never be in the history.", lambda: recorder.lost)
+    lost = "Calls that will not get into the history by themselves."
+    metrics.watch("aiproxy_records_lost_total", lost, lambda: recorder.lost)
     metrics.watch("aiproxy_alerts_dropped_total", "Alerts of budgets that nobody took.", lambda: alerts.dropped)
 
 

@@ -173,5 +173,5 @@ def test_a_request_in_the_form_of_responses_becomes_a_chat_request():
 
 
 def test_such_a_request_cannot_go_on_from_a_response():
-    with pytest.raises(PreviousResponseNotFound):
+    with pytest.raises(PreviousResponseNotFound, match="send what was said before as input"):
         parse("chat", json.dumps({"input": "Hi", "previous_response_id": "resp_1"}).encode())

@@ -293,7 +293,7 @@ def test_who_refuses_what_has_no_price_has_targets_passed_over():
 def test_who_refuses_what_has_no_price_refuses_a_model_without_any(name):
     route = router(models={"m": {"targets": ["openai/nobody-knows"]}}, priced_only=True).route(name)
 
-    with pytest.raises(ModelNotPriced) as refused:
+    with pytest.raises(ModelNotPriced, match=r"can give it a price in \[prices\] of ai-proxy\.toml") as refused:
         labels(route)
 
     assert refused.value.status == 403

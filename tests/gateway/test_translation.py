@@ -375,7 +375,8 @@ async def test_what_has_no_way_through_chat_needs_a_provider_that_offers_it(dial
     with pytest.raises(UpstreamRejected) as caught:
         await complete(provider, call(dialect, **fields))
 
-    assert (caught.value.status, caught.value.message) == (404, f"fake: does not offer {dialect}")
+    told = f"fake: does not offer {dialect}: name a model of a provider with OpenAI's formats that does"
+    assert (caught.value.status, caught.value.message) == (404, told)
     assert provider.asked == []
 
 

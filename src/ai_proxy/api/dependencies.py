@@ -142,7 +142,7 @@ def _check(request: Request, actor: Actor) -> None:
 
 def _check_role(role: Role, permission: Permission) -> None:
     if role not in permission.roles:
-        message = f"The role {role!r} may not do this."
+        message = f"The role {role!r} may not do this: ask an administrator."
         raise PermissionDenied(message)
 
 

@@ -27,7 +27,7 @@ def check(request: Request, *, required: bool) -> None:
     else:
         return
     if not own:
-        message = "This request comes from another site."
+        message = "This request comes from another site: send it from a page at this service's own address."
         raise PermissionDenied(message)
 
 

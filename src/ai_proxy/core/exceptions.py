@@ -112,7 +112,8 @@ class ModelNotAllowed(PermissionDenied):
     quotes = True
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"This API key may not call the model {model!r}.", param="model")
+        message = f"This API key may not call the model {model!r}: GET /v1/models lists those that it may."
+        super().__init__(message, param="model")
 
 
 class ModelNotPriced(PermissionDenied):
@@ -120,7 +121,10 @@ class ModelNotPriced(PermissionDenied):
     quotes = True
 
     def __init__(self, model: str) -> None:
-        message = f"Nobody knows what the model {model!r} costs, and here such models may not run."
+        message = (
+            f"Nobody knows what the model {model!r} costs, and here such models may not run: "
+            "the operator can give it a price in [prices] of ai-proxy.toml."
+        )
         super().__init__(message, param="model")
 
 
@@ -158,7 +162,8 @@ class PreviousResponseNotFound(BadRequest):
     quotes = True
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no previous response {name[:100]!r} of yours.", param="previous_response_id")
+        message = f"There is no previous response {name[:100]!r} of yours: send what was said before as input."
+        super().__init__(message, param="previous_response_id")
 
 
 class RequestTimeout(ClientError):

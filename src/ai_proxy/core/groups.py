@@ -20,16 +20,21 @@ MOST_DAYS = 36_500
 _Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 
 
-class _Group(BaseModel):
+class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class MockSettings(_Group):
+def with_commas(given: object) -> object:
+    """Several values, as a variable has them: with commas in between."""
+    return tuple(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else given
+
+
+class MockSettings(Group):
     latency: float = Field(0.3, ge=0, le=600, description="Seconds before the mock answers.")
     token_delay: float = Field(0.02, ge=0, le=60, description="Seconds between the words of a mock stream.")
 
 
-class UpstreamSettings(_Group):
+class UpstreamSettings(Group):
     connect_timeout: Seconds = Field(5, description="Seconds for DNS, TCP and TLS.")
     first_byte_timeout: Seconds = Field(120, description="Seconds until the answer, or a stream's first event, begins.")
     idle_timeout: Seconds = Field(60, description="Seconds of silence between two parts of an answer.")
@@ -50,13 +55,13 @@ class UpstreamSettings(_Group):
         )
 
 
-class CacheSettings(_Group):
+class CacheSettings(Group):
     ttl: float = Field(0, ge=0, le=31_536_000, description="Seconds that an answer is given again. 0: no answer is.")
     max_bytes: Bytes = Field(64 * 2**20, description="Memory for answers; the longest unused go first.")
     coalesce: bool = Field(False, description="Let equal calls at one time share one answer.")
 
 
-class RecorderSettings(_Group):
+class RecorderSettings(Group):
     capacity: int = Field(10_000, ge=1, description="Calls not yet in the history; more are refused with 503.")
     max_characters: int = Field(
         64 * 2**20, ge=1024, description="Characters of text not yet in the history; more are refused."
@@ -69,13 +74,13 @@ class RecorderSettings(_Group):
     )
 
 
-class RetentionSettings(_Group):
+class RetentionSettings(Group):
     days: _Days | None = Field(None, description="Days that calls stay in the history; unset: for ever.")
     text_days: _Days | None = Field(None, description="Days that texts stay, if not as long as figures.")
     keep_texts: bool = Field(True, description="Whether texts are kept at all; if not, figures alone are.")
 
 
-class ServerSettings(_Group):
+class ServerSettings(Group):
     max_connections: int = Field(10_000, ge=1, description="Connections of clients at one time; more are refused.")
     header_timeout: Seconds = Field(10, description="Seconds for the headers of a request.")
     body_timeout: Seconds = Field(30, description="Seconds for the body of a request.")
@@ -104,18 +109,18 @@ class ServerSettings(_Group):
         return ",".join(networks)
 
 
-class PricingSettings(_Group):
+class PricingSettings(Group):
     unpriced: Literal["allow", "refuse"] = Field("allow", description="What becomes of calls whose price nobody knows.")
 
 
-class BudgetSettings(_Group):
+class BudgetSettings(Group):
     max_output_tokens: int = Field(
         16_384, ge=1, description="Most tokens an answer may have when its call is under a budget and says no limit."
     )
     wait: float = Field(5, ge=0, le=60, description="Seconds to wait for running calls to release what is reserved.")
 
 
-class AlertSettings(_Group):
+class AlertSettings(Group):
     url: str | None = Field(None, pattern=r"^https?://", description="Address that is told when a budget runs out.")
     secret: SecretStr | None = Field(None, min_length=16, description="What these messages are signed with.")
 
@@ -140,12 +145,12 @@ class AlertSettings(_Group):
         return self
 
 
-class SessionSettings(_Group):
+class SessionSettings(Group):
     idle_timeout: int = Field(12 * 3600, ge=60, description="Seconds without a request after which a login ends.")
     lifetime: int = Field(7 * 86_400, ge=300, description="Seconds after which a login ends in any case.")
 
 
-class OidcSettings(_Group):
+class OidcSettings(Group):
     issuer: str | None = Field(None, max_length=200, description="Address of who vouches for people; unset: nobody.")
     client_id: str | None = Field(None, min_length=1, description="What we are called there.")
     client_secret: SecretStr | None = Field(None, min_length=1, description="What we prove that with.")
@@ -158,9 +163,8 @@ class OidcSettings(_Group):
 
     @field_validator("allowed_domains", mode="before")
     @classmethod
-    def _with_commas(cls, given: object) -> object:
-        """A variable has them with commas in between."""
-        return tuple(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else given
+    def _each(cls, given: object) -> object:
+        return with_commas(given)
 
     @field_validator("issuer")
     @classmethod

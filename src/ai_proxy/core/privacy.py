@@ -8,7 +8,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
+
+from ai_proxy.core.groups import Group, with_commas
 
 Detector = Literal["secrets", "emails", "phones", "cards", "ibans"]
 
@@ -17,22 +19,13 @@ _MOST_RULES, _LONGEST_RULE = 100, 1000
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _with_commas(given: object) -> object:
-    """A variable has them with commas in between."""
-    return tuple(filter(None, map(str.strip, given.split(",")))) if isinstance(given, str) else given
-
-
-class EncryptionSettings(_Group):
+class EncryptionSettings(Group):
     keys: tuple[SecretStr, ...] = Field((), description="What texts are encrypted with: the first; all of them read.")
 
     @field_validator("keys", mode="before")
     @classmethod
     def _each(cls, given: object) -> object:
-        return _with_commas(given)
+        return with_commas(given)
 
     @field_validator("keys")
     @classmethod
@@ -57,14 +50,14 @@ def _is_a_key(key: SecretStr) -> bool:
         return False
 
 
-class RedactionSettings(_Group):
+class RedactionSettings(Group):
     detect: tuple[Detector, ...] = Field((), description="What is taken out of texts before they are stored.")
     rules: dict[str, str] = Field({}, description="More of it: names, and regular expressions (RE2).")
 
     @field_validator("detect", mode="before")
     @classmethod
     def _each(cls, given: object) -> object:
-        return _with_commas(given)
+        return with_commas(given)
 
     @field_validator("rules")
     @classmethod

@@ -173,8 +173,9 @@ class Exchange(msgspec.Struct, kw_only=True):
     """One question and what became of it: filled in as the call goes, then written to the history.
 
     `created_at` is in microseconds since the epoch (UTC), `started` is a `perf_counter` reading, `waited_ms` is the
-    time that passed at providers. `request` and `response` are the bodies of a /v1 call, `response_id` the name under
-    which its caller can fetch the response again, if it `keeps_response`. A `cached` answer is that of another call.
+    time that passed at providers. `request` and `response` are the bodies of a /v1 call; of /api/ask and /api/streaming
+    the request is here if it says more than its question. `response_id` is the name under which the caller can fetch
+    the response again, if it `keeps_response`. A `cached` answer is that of another call.
     `reuse` is None when none may be; `kept` goes into the database together with the exchange. `cost` is in
     nano-dollars, None when nobody knows the price; `price` is what it was reckoned by, as JSON.
     `asked_model` is the name that the caller used, `model` that of who answered. One that was read

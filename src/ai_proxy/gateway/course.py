@@ -36,10 +36,14 @@ _REFUSALS = frozenset({500, 502})  # a 504 is none: something behind the provide
 
 
 class NotOffered(UpstreamRejected):
-    """A target cannot take the call. Nobody was asked: it is no try, and tells nothing of the target's health."""
+    """A target cannot take the call. Nobody was asked: it is no try, and tells nothing of the target's health.
+
+    What cannot be translated are formats of OpenAI's, so it takes a provider that speaks those.
+    """
 
     def __init__(self, provider: str, dialect: str) -> None:
-        super().__init__(provider, f"does not offer {dialect}", upstream_status=_NOT_FOUND)
+        message = f"does not offer {dialect}: name a model of a provider with OpenAI's formats that does"
+        super().__init__(provider, message, upstream_status=_NOT_FOUND)
 
 
 class Own(Completion, frozen=True):

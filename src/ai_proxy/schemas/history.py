@@ -120,8 +120,11 @@ class HistoryDetails(HistoryItem):
     price: Any = Field(description="What the cost was reckoned by; null if nobody knows.")
     timing: Timing
     attempts: list[AttemptItem] = Field(description="The tries, in their order.")
-    request: Any = Field(description="The body of a /v1 call, as JSON, or as text if it is none; else null.")
-    response: Any = Field(description="That of its answer. A stream's events are folded into one answer.")
+    request: Any = Field(
+        description="The body of a /v1 call, as JSON, or as text if it is none. Of /api/ask and /api/streaming it is "
+        "here if it says more than its question (`system`, `temperature`, `max_tokens`). Null if it was not kept."
+    )
+    response: Any = Field(description="That of a /v1 call's answer. A stream's events are folded into one answer.")
 
 
 class _Input(BaseModel):

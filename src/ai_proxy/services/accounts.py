@@ -32,7 +32,7 @@ from ai_proxy.storage.engine import Connection, Database
 _SETUP_TIME = 3600 * SECOND
 _RECALLED = 3600 * SECOND  # failed logins of before the start
 _MOST_RECALLED = 10_000
-_WRONG = "The name or the password is wrong."
+_WRONG = "The name or the password is wrong: an administrator can set a new password."
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ class Accounts:
             right, _ = await self.passwords.verify(old, row.password)
         if not right:
             await self._note_failure(account, row, Caller(actor.address, "", actor.request_id))
-            message = "old_password: is wrong."
+            message = "old_password: is wrong: an administrator can set a new password."
             raise BadRequest(message, param="old_password")
         self._throttle.succeeded(account, actor.address, at_home=True)
         hashed = await self.passwords.hash(new)
@@ -154,7 +154,7 @@ class Accounts:
         async with self._database.transaction() as connection:
             row = await users.find(connection, principal.user_id)
         if row is None or row.disabled_at is not None:
-            message = "The user of this API key is disabled."
+            message = "The user of this API key is disabled: an administrator can enable the user again."
             raise Unauthenticated(message)
         return _actor(row, Caller(address, "", request_id), key_id=principal.key_id)
 

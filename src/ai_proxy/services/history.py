@@ -15,7 +15,10 @@ WHAT = "exchange"
 
 
 class Details(NamedTuple):
-    """An exchange with the bodies of its call, if it was one of /v1 and they were kept."""
+    """An exchange with the bodies of its call, as far as they were kept.
+
+    Of /api/ask and /api/streaming the request is here if it says more than its question.
+    """
 
     entry: Entry
     request: bytes | None

@@ -17,9 +17,9 @@ import structlog
 
 from ai_proxy.core.types import Exchange
 from ai_proxy.storage import spooled
+from ai_proxy.storage.cipher import Cipher
 from ai_proxy.storage.reserve import Reserve, is_full
 from ai_proxy.storage.segments import Segment, append_line
-from ai_proxy.storage.spooled import Cipher
 
 T = TypeVar("T")
 

@@ -2,19 +2,11 @@
 
 import base64
 import json
-from typing import Protocol
 
 import msgspec
 
 from ai_proxy.core.types import Exchange
-
-
-class Cipher(Protocol):
-    """What makes texts unreadable for those who have the disk, but not the key."""
-
-    def encrypt_bytes(self, data: bytes, /) -> bytes: ...
-    def decrypt_bytes(self, data: bytes, /) -> bytes: ...
-
+from ai_proxy.storage.cipher import Cipher
 
 _PLAIN, _ENCRYPTED = b"\x00", b"\x01"
 

@@ -2,15 +2,24 @@
 
 import base64
 import json
+from typing import get_args
 
 import pytest
 
 from ai_proxy.core.exceptions import BadRequest, ModelNotFound
 from ai_proxy.core.types import Bounds
 from ai_proxy.dialects import call as calls
-from ai_proxy.dialects.call import parse
+from ai_proxy.dialects.call import Dialect, parse
 from ai_proxy.gateway.health import Account, Health
-from ai_proxy.gateway.limits.worst import PART_TOKENS, TOOLS_TOKENS, bounded, dearest, input_bound, stated_output
+from ai_proxy.gateway.limits.worst import (
+    LIMITS,
+    PART_TOKENS,
+    TOOLS_TOKENS,
+    bounded,
+    dearest,
+    input_bound,
+    stated_output,
+)
 from ai_proxy.gateway.pricing import PriceTag
 from ai_proxy.gateway.routing import Route, Target
 from tests.gateway.limits.calls import Provider, rates
@@ -49,6 +58,10 @@ def route(*prices, **fields) -> Route:
 
 def nothing_found(name):
     raise ModelNotFound(name)
+
+
+def test_of_every_format_it_is_known_what_limits_its_answers():
+    assert set(LIMITS) == set(get_args(Dialect))
 
 
 @pytest.mark.parametrize(

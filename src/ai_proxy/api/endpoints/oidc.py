@@ -71,6 +71,6 @@ async def callback(
 def _configured(state: State) -> Oidc:
     oidc = state["oidc"]
     if oidc is None:
-        message = "Login by OpenID Connect is not set up here."
+        message = "Login by OpenID Connect is not set up here: the setting AI_PROXY_OIDC__ISSUER turns it on."
         raise NotFound(message)
     return oidc

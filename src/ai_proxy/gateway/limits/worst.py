@@ -21,11 +21,16 @@ PART_TOKENS = 5_000
 # https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing
 TOOLS_TOKENS = 1_000
 
-_LIMITS: Mapping[Dialect, tuple[str, ...]] = {
+# The fields that say how many tokens may be written, of every dialect. Where none is named, no model writes any, and
+# nothing is reserved for the answer.
+LIMITS: Mapping[Dialect, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
     "completions": ("max_tokens",),
     "responses": ("max_output_tokens",),
     "messages": ("max_tokens",),
+    "embeddings": (),
+    "moderations": (),
+    "count_tokens": (),
 }
 _TIMES = ("n", "best_of")
 _OF_COMPLETIONS = 16  # https://platform.openai.com/docs/api-reference/completions/create: what no limit means there
@@ -41,8 +46,8 @@ _PARTS = tuple(
 
 def stated_output(call: Call) -> int | None:
     """The most tokens that the call itself lets be written; None if it says nothing."""
-    names = _LIMITS.get(call.dialect)
-    if names is None:
+    names = LIMITS[call.dialect]
+    if not names:
         return 0
     body = call.body
     most = 0
@@ -54,8 +59,8 @@ def stated_output(call: Call) -> int | None:
 
 def bounded(call: Call, most: int) -> tuple[Call, int]:
     """The same call, with a limit of tokens to write if it has none; and how many these are, of all its answers."""
-    names = _LIMITS.get(call.dialect)
-    if names is None:
+    names = LIMITS[call.dialect]
+    if not names:
         return call, 0
     body = call.body
     stated = stated_output(call)

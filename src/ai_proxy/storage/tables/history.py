@@ -90,7 +90,10 @@ class DailyUsage(Table):
 
 
 class Bodies(Table):
-    """Request and response of a /v1 call, as they went over the wire; a stream's events are folded into one answer."""
+    """Request and response of a /v1 call, as they went over the wire; a stream's events are folded into one answer.
+
+    Of /api/ask and /api/streaming the request is here if it says more than its question.
+    """
 
     __tablename__ = "bodies"
     __table_args__ = (Index("ix_bodies_response_id", "response_id"),)
