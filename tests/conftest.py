@@ -3,12 +3,17 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import stores
 from tests.postgres import Postgres
 from tests.service import Service
 from tests.stores import Store
 from tests.upstream import Upstream, completion
+
+# How fast examples come says something of the machine, and of what else runs on it.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_proxy.dialects.chat import ProviderFault
@@ -246,7 +246,7 @@ def composed(inner):
 
 
 @given(st.recursive(leaves, composed, max_leaves=12), st.text(), st.integers(0, 3), st.booleans())
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_any_schema_that_can_be_met_is_met(schema, question, turn, sparing):
     made(schema, question, turn, sparing=sparing)
 
@@ -265,7 +265,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_any_nonsense_ends_in_a_value_or_a_refusal(schema):
     with contextlib.suppress(ProviderFault):
         instance(schema, Facts(QUESTION), Effort())
