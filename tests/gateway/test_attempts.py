@@ -942,7 +942,7 @@ OUTCOMES = st.sampled_from([*REFUSALS, *FAULTS, *ANSWERS])
 TARGETS = ["a/x", "a/y", "b/x", "c/x"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     outcomes=st.fixed_dictionaries({label: st.lists(OUTCOMES, min_size=1, max_size=6) for label in TARGETS}),
     seconds=st.floats(0, 50),

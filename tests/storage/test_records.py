@@ -174,7 +174,7 @@ calls = st.fixed_dictionaries(
 
 
 @given(st.lists(calls, min_size=1, max_size=12), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_days_add_up_to_the_history_whatever_is_written_again(all_calls, data):
     batch = [exchange(str(number), **fields) for number, fields in enumerate(all_calls)]
     batches = data.draw(st.lists(st.lists(st.sampled_from(batch), min_size=1, unique_by=lambda row: row.id)))

@@ -295,7 +295,7 @@ def test_no_query_is_an_error_of_the_database(kind, request):
         runner.run(record(database, {"1": "a and or not near ab"}))
 
         @given(st.one_of(st.text(max_size=60), SPECIAL, st.lists(st.sampled_from(QUIRKS)).map(" ".join)))
-        @settings(max_examples=200, deadline=None, derandomize=True)
+        @settings(max_examples=200, derandomize=True)
         def ask(query):
             try:
                 runner.run(found(database, query, user=["u"]))
