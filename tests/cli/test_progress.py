@@ -9,7 +9,7 @@ from tests.service import AI_PROXY, environment
 def test_on_a_terminal_a_bar_is_shown_beside_what_is_written(tmp_path):
     env = environment(DATABASE_URL=f"sqlite:///{tmp_path}/x.db", TERM="xterm", COLUMNS=100)
     subprocess.run([AI_PROXY, "keys", "create", "laptop"], cwd=tmp_path, env=env, check=True, capture_output=True)
-    (tmp_path / "lines").write_text("nonsense\n" * 10)
+    (tmp_path / "lines").write_text("{nonsens\n" * 10)
     ours, theirs = os.openpty()
 
     done = subprocess.run(
