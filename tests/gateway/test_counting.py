@@ -25,7 +25,7 @@ def completion(body, *, text="", usage=None):
 def of(*parts, call=CALL, answered=True):
     count = Count()
     for part in parts:
-        count.take(part)
+        (count.take_whole if isinstance(part, Completion) else count.take)(part)
     return count.usage(call, answered=answered)
 
 

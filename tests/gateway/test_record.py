@@ -97,7 +97,7 @@ async def leave(record: Record, *parts, by: BaseException | None = None) -> None
     with suppress(type(by) if by else ()):
         async with record:
             for part in parts:
-                record.take(part)
+                (record.take_whole if isinstance(part, Completion) else record.take)(part)
             if by is not None:
                 raise by
 
@@ -359,7 +359,7 @@ async def test_a_body_that_is_nested_deeply_has_a_record_and_an_estimate(record,
     call = parse("chat", b'{"messages": [{"role": "user", "content": "ping", "more": %s}]}' % deep)
 
     async with record(call) as one:
-        one.take(completion())
+        one.take_whole(completion())
 
     (row,) = recorder.rows
     assert (row.status, row.usage) == ("completed", Usage(1, 1, estimated=True))

@@ -305,7 +305,7 @@ async def test_what_is_recorded_is_redacted_and_what_is_answered_is_not(length):
     call = exchange(question="x" * length + " a@b.org")
 
     async with record_of(call, recorder, redaction("emails")) as record:
-        record.take(Completion(body=b'["a@b.org"]', text="a@b.org", finish_reason="stop", usage=None))
+        record.take_whole(Completion(body=b'["a@b.org"]', text="a@b.org", finish_reason="stop", usage=None))
 
     [row] = recorder.rows
     assert (row.question[length:], row.answer) == (" [redacted:emails]", "[redacted:emails]")

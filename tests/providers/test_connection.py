@@ -5,12 +5,13 @@ import contextlib
 import gc
 import socket
 import ssl
+import time
 import weakref
 
 import pytest
 from yarl import URL
 
-from ai_proxy.providers.connection import BrokenOff, Connection, ConnectionClosed, NotHttp
+from ai_proxy.providers.connection import BrokenOff, Connection, ConnectionClosed, Expired, NotHttp
 from ai_proxy.providers.http import head_of
 from ai_proxy.providers.pool import Origin, Pool, Unresolved
 from tests.faults.certificates import Authority
@@ -57,16 +58,20 @@ async def send(theirs: socket.socket, data: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(theirs, data)
 
 
+async def arrival(connection: Connection, within: float = 30.0) -> None:
+    await connection.arrival(asyncio.get_running_loop().time() + within)
+
+
 async def read(connection: Connection) -> bytes:
     """The whole body. Raises what `arrival` does."""
     body = b""
     while not connection.status:
-        await connection.arrival()
+        await arrival(connection)
     while True:
         body += connection.take()
         if connection.whole:
             return body + connection.take()
-        await connection.arrival()
+        await arrival(connection)
 
 
 @pytest.mark.parametrize("answer", FRAMED, ids=["length", "chunks"])
@@ -117,7 +122,32 @@ async def test_what_came_before_a_connection_broke_is_not_lost():
 
         assert connection.take() == WORDS[:-5]
         with pytest.raises(BrokenOff):
-            await connection.arrival()
+            await arrival(connection)
+
+
+async def test_each_wait_ends_at_a_time_of_its_own():
+    async with connected() as (connection, theirs):
+        for within in (0.2, 0.05, 0.1):
+            began = time.monotonic()
+            with pytest.raises(Expired):
+                await arrival(connection, within)
+            assert within - 0.01 < time.monotonic() - began < within + 1
+
+        asyncio.get_running_loop().call_later(0.2, theirs.send, OF_A_LENGTH)
+        assert await read(connection) == WORDS  # and an earlier one ends no later one
+
+
+async def test_who_is_cancelled_while_waiting_is_cancelled():
+    async with connected() as (connection, theirs):
+        waiting = asyncio.create_task(arrival(connection, 0.1))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+        await asyncio.sleep(0.15)  # past the time of the wait that was given up
+        await send(theirs, OF_A_LENGTH)
+        assert await read(connection) == WORDS
 
 
 @pytest.mark.parametrize("status", [100, 103, 104, 199])
@@ -261,7 +291,7 @@ async def test_by_tls_nothing_is_lost_of_an_answer_after_which_the_provider_clos
             connection.send(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
             size = 0
             while not connection.whole or size < LONG:
-                await connection.arrival()
+                await arrival(connection)
                 await asyncio.sleep(pause)
                 size += len(connection.take())
 

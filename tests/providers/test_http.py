@@ -10,7 +10,6 @@ import pytest
 from yarl import URL
 
 from ai_proxy.core.config import read_settings
-from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import PoolFull
 from ai_proxy.core.resolved import ResolvedProvider
 from ai_proxy.core.types import Bounds
@@ -99,51 +98,11 @@ async def read(up: Channel, url: str) -> bytes:
         return await reply.read()
 
 
-async def test_a_wait_is_given_up_at_its_time_and_the_next_one_has_its_own():
-    deadline = Deadline()
-    clock = asyncio.get_running_loop().time
-
-    with pytest.raises(Expired):
-        await deadline.wait(asyncio.sleep(5), clock() + 0.05)
-    assert await deadline.wait(asyncio.sleep(0.1, "there"), clock() + 5) == "there"
-    with pytest.raises(Expired):
-        await deadline.wait(asyncio.sleep(5), clock() + 0.05)
-    deadline.close()
-
-
-async def test_a_wait_is_given_up_even_if_what_is_waited_for_swallows_that_once():
-    async def deaf():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
-        await asyncio.sleep(60)
-
-    deadline = Deadline()
-    began = time.monotonic()
-
-    with pytest.raises(Expired):
-        await deadline.wait(deaf(), asyncio.get_running_loop().time() + 0.05)
-
-    assert time.monotonic() - began < 10
-    deadline.close()
-
-
 @pytest.mark.parametrize("address", ["http://h:99999/v1", "http://h/v1"], ids=["no port", "no header"])
 async def test_what_cannot_be_asked_like_this_is_an_error_of_ours(address):
     async with channel() as up:
         with pytest.raises(UpstreamUnreachable):
             up.request("GET", URL(address, encoded=True), {"x-a": "a\nb"}, Bounds())
-
-
-async def test_who_is_cancelled_while_waiting_is_cancelled():
-    deadline = Deadline()
-    task = asyncio.create_task(deadline.wait(asyncio.sleep(5), asyncio.get_running_loop().time() + 5))
-    await asyncio.sleep(0.01)
-
-    task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    deadline.close()
 
 
 async def streamed(url: str, dialect: str, **body) -> list:

@@ -114,8 +114,8 @@ async def all_but(database: Database, name: str) -> bool:
     [
         (0.03, 0.0, 0.07),
         (0.03, 0.19, 0.07),
-        (0.01, 0.21, 0.49),
-        (0.01, 1.0, 0.49),
+        (0.03, 0.21, 1.97),
+        (0.03, 1.0, 1.97),
         (20.0, 1.0, 30.0),
     ],
     ids=["idle", "little to do", "more to do", "full load", "a long wait"],

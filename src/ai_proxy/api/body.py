@@ -8,7 +8,6 @@ import msgspec
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import BadRequest, BodyTooLarge, ClientGone, RequestTimeout, UnsupportedMediaType
 from ai_proxy.core.groups import ServerSettings
 from ai_proxy.schemas.ask import AskRequest
@@ -105,15 +104,12 @@ def _check_type(value: bytes) -> None:
 
 
 async def _receive_in_time(request: Request, settings: ServerSettings) -> bytes:
-    deadline = Deadline()
     try:
-        until = asyncio.get_running_loop().time() + settings.body_timeout
-        return await deadline.wait(_receive(request, settings.max_body_bytes), until)
-    except Expired:
+        async with asyncio.timeout(settings.body_timeout):
+            return await _receive(request, settings.max_body_bytes)
+    except TimeoutError:
         message = f"The body did not arrive within {settings.body_timeout:g} s."
         raise RequestTimeout(message) from None
-    finally:
-        deadline.close()
 
 
 async def _receive(request: Request, limit: int) -> bytes:

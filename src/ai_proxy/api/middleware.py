@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from starlette.requests import Request
@@ -92,11 +93,11 @@ class _Sent:
             self._headers.append((b"request-id", identifier.encode()))  # where Anthropic's clients look for it
         self.status = 0
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"].extend(self._headers)
-        await self._send(message)
+        return self._send(message)
 
 
 def _request_id(scope: Scope) -> str:

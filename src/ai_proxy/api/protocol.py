@@ -204,16 +204,23 @@ class Protocol(HttpToolsProtocol):
 
 
 class Cycle(RequestResponseCycle):
-    """Writes heads that tell the `length` of their body (see `calls._Answer`), whose headers are our own.
+    """Writes what calls send most often: pieces of streams, and heads that tell the `length` of their body.
 
-    uvicorn looks at each header in ways that take 11 µs a call.
+    The headers of those are our own (see `calls._Answer`); uvicorn looks at each in ways that take 11 µs a call.
     """
 
     async def send(self, message: Any) -> None:
-        length = message.get("length")
-        if length is None or self.response_started or self.disconnected or self.flow.write_paused:
+        if self.disconnected or self.flow.write_paused:
             await super().send(message)
-            return
+        elif self.chunked_encoding and message.get("more_body") and not self.response_complete:
+            if block := message["body"]:
+                self.transport.write(b"%x\r\n%b\r\n" % (len(block), block))
+        elif "length" in message and not self.response_started:
+            self._send_head(message)
+        else:
+            await super().send(message)
+
+    def _send_head(self, message: Any) -> None:
         headers = [*self.default_headers, *message["headers"]]
         fields = b"".join([b"%s: %s\r\n" % field for field in headers])
         if not fields.count(b"\r") == fields.count(b"\n") == len(headers) or b"\0" in fields:
@@ -221,7 +228,7 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError(reason)
         self.response_started = True
         self.waiting_for_100_continue = self.chunked_encoding = False
-        self.expected_content_length = length
+        self.expected_content_length = message["length"]
         closing = b"" if self.keep_alive else b"connection: close\r\n"
         self.transport.write(b"%s%s%s\r\n" % (STATUS_LINE[message["status"]], fields, closing))
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from fastapi import Request
+from starlette.types import Message
 
-from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import ClientGone, RequestTimeout, UnsupportedMediaType
 
 ANY_SIZE = "ai_proxy.any_size"  # in the scope of a request whose body may be as long as it likes
@@ -28,18 +28,20 @@ async def blocks(request: Request, *, patience: float) -> AsyncGenerator[bytes, 
     Raises `RequestTimeout` or `ClientGone`.
     """
     request.scope[ANY_SIZE] = True
-    deadline, clock = Deadline(), asyncio.get_running_loop().time
+    while True:
+        message = await _next(request, patience)
+        if message["type"] == "http.disconnect":
+            gone = "The client went away before its request was complete."
+            raise ClientGone(gone)
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
+
+
+async def _next(request: Request, patience: float) -> Message:
     try:
-        while True:
-            message = await deadline.wait(request.receive(), clock() + patience)
-            if message["type"] == "http.disconnect":
-                gone = "The client went away before its request was complete."
-                raise ClientGone(gone)
-            yield message.get("body", b"")
-            if not message.get("more_body", False):
-                return
-    except Expired:
+        async with asyncio.timeout(patience):
+            return await request.receive()
+    except TimeoutError:
         late = f"Nothing more of the body arrived within {patience:g} s."
         raise RequestTimeout(late) from None
-    finally:
-        deadline.close()

@@ -74,7 +74,7 @@ def read_completion(body: bytes) -> Completion:
 def read_chunk(data: bytes) -> Chunk:
     """Decode one event of a stream. Raises as `read_completion` does."""
     event = _event.decode(data)
-    if bytes(event.error) != NULL:
+    if event.error is not ABSENT and bytes(event.error) != NULL:
         raise read_fault(event.error)
     if not event.choices:
         return Chunk(data, usage=read_usage(event.usage), usage_only=bytes(event.usage) != NULL)
@@ -116,7 +116,7 @@ def read_usage(raw: msgspec.Raw, *, unwritten: int | None = None) -> Usage | Non
 
     `unwritten` is what no word of written tokens means: embeddings have none.
     """
-    if bytes(raw) == NULL:
+    if raw is ABSENT or bytes(raw) == NULL:
         return None
     usage = counts.decoded(raw)
     read, written = counts.count(usage.get("prompt_tokens")), usage.get("completion_tokens")

@@ -19,13 +19,14 @@ class Count:
         self._characters = 0
         self._completion: Completion | None = None
 
-    def take(self, part: Completion | Chunk) -> None:
-        if part.usage is not None:
-            self._told = joined(self._told, part.usage)
-        if isinstance(part, Completion):
-            self._completion = part
-        else:
-            self._characters += _written(part)
+    def take(self, chunk: Chunk) -> None:
+        if chunk.usage is not None:
+            self._told = joined(self._told, chunk.usage)
+        self._characters += len(chunk.text) or _unseen(chunk)
+
+    def take_whole(self, completion: Completion) -> None:
+        self._told = completion.usage
+        self._completion = completion
 
     def usage(self, call: Call, *, answered: bool) -> Usage:
         """The provider's count; an estimate if somebody answered without one; nothing if nobody did."""
@@ -48,10 +49,8 @@ class Count:
         return max(size_of(completion.body), len(completion.text))
 
 
-def _written(chunk: Chunk) -> int:
-    """Characters that a chunk brings, of whichever answer. Those of thoughts and tool calls by the size of its data."""
-    if chunk.text:
-        return len(chunk.text)
+def _unseen(chunk: Chunk) -> int:
+    """Characters that a chunk without text brings: those of thoughts and tool calls, by the size of its data."""
     if not chunk.content or chunk.finish_reason is not None or chunk.event.endswith(".done"):
         return 0
     return max(len(chunk.data) - _ENVELOPE, CHARACTERS_PER_TOKEN)

@@ -71,7 +71,7 @@ class Gateway:
             else:
                 target, completion = await self._ask_or_reuse(record, exchange.reuse)
             record.answered_by(target)
-            record.take(completion)
+            record.take_whole(completion)
             return completion
 
     async def stream(self, exchange: Exchange, call: Call) -> AsyncGenerator[Chunk, None]:

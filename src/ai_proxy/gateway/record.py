@@ -68,23 +68,26 @@ class Record:
         exchange.model = target.model
         exchange.mock = target.provider.is_mock
 
-    def take(self, part: Completion | Chunk) -> None:
-        """Note what an answer, or a chunk of one, says."""
-        if isinstance(part, Completion) or not part.index:
-            self._take_text(part)
-        self._count.take(part)
-        if isinstance(part, Completion):
-            self._completion = part
-            if self._keeps_bodies:
-                self.exchange.response = part.body
-        elif self._keeps_bodies and part.data:
-            self._events.append(part.data)
+    def take(self, chunk: Chunk) -> None:
+        """Note what a chunk of an answer says."""
+        if not chunk.index:
+            if chunk.text:
+                self._texts.append(chunk.text)
+            if chunk.finish_reason is not None:
+                self.exchange.finish_reason = chunk.finish_reason
+        self._count.take(chunk)
+        if self._keeps_bodies and chunk.data:
+            self._events.append(chunk.data)
 
-    def _take_text(self, part: Completion | Chunk) -> None:
-        if part.text:
-            self._texts.append(part.text)
-        if part.finish_reason is not None:
-            self.exchange.finish_reason = part.finish_reason
+    def take_whole(self, completion: Completion) -> None:
+        """Note what a whole answer says."""
+        self._completion = completion
+        if completion.text:
+            self._texts.append(completion.text)
+        self.exchange.finish_reason = completion.finish_reason
+        self._count.take_whole(completion)
+        if self._keeps_bodies:
+            self.exchange.response = completion.body
 
     async def __aenter__(self) -> Self:
         self.admission = await self._limiter.admit(self.exchange, self.call)

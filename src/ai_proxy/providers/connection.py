@@ -28,10 +28,15 @@ class NotHttp(Exception):
     """What came is no answer in HTTP/1.1."""
 
 
+class Expired(Exception):
+    """Nothing came in time."""
+
+
 class Connection(asyncio.Protocol):
     """`send` a request, wait for `arrival` until there is a `status`; `take` the body as it comes, until it is `whole`.
 
-    The methods `on_…` are called by the parser: https://github.com/MagicStack/httptools
+    One timer does for all waits, and is set anew only where it would come too late: most of them end long before. The
+    methods `on_…` are called by the parser: https://github.com/MagicStack/httptools
     """
 
     def __init__(self) -> None:
@@ -39,6 +44,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._until = 0.0  # when what `_waiter` waits for is late
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0
         self._failure: Callable[[], Exception] | None = None  # made anew each time: a raised one refers to us
         self._headers: list[tuple[bytes, bytes]] = []
         self._blocks: list[bytes] = []
@@ -85,11 +93,17 @@ class Connection(asyncio.Protocol):
             self._transport.writelines((head, memoryview(body)[:-1]))
             self._transport.write(body[-1:])
 
-    def arrival(self) -> asyncio.Future[None]:
-        """To be awaited until something is new. Raises `ConnectionClosed`, `BrokenOff` or `NotHttp`."""
+    def arrival(self, until: float) -> asyncio.Future[None]:
+        """To be awaited until something is new. `until` is a time of the loop's clock.
+
+        Raises `ConnectionClosed`, `BrokenOff`, `NotHttp` or `Expired`.
+        """
         if self._failure is not None:
             raise self._failure()
         self._waiter = self._loop.create_future()
+        self._until = until
+        if self._timer is None or until < self._rings_at:
+            self._set_timer(until)
         return self._waiter
 
     def take(self) -> bytes:
@@ -138,6 +152,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Where nothing tells the length of a body, its end is that of the connection (RFC 9112 section 6.3)."""
         self._transport = self._parser = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self.status:
             self._failure = self._failure or partial(ConnectionClosed, begun=bool(self._bare))
         elif exc is None and self._failure is None and self._ends_with_connection():
@@ -187,6 +204,21 @@ class Connection(asyncio.Protocol):
         if not self.whole:
             self._failure = self._failure or (BrokenOff if self.status else NotHttp)
         self.close()
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._ring)
+        self._rings_at = when
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._until:
+            self._set_timer(self._until)
+        else:
+            self._waiter.set_exception(Expired())
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -3,28 +3,25 @@
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Self, TypeVar
+from typing import Self
 
 from yarl import URL
 
-from ai_proxy.core.deadline import Deadline, Expired
 from ai_proxy.core.exceptions import PoolFull
 from ai_proxy.core.types import Bounds
 from ai_proxy.core.upstream_errors import BadUpstreamResponse, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from ai_proxy.providers.connection import BrokenOff, Connection, ConnectionClosed, NotHttp
+from ai_proxy.providers.connection import BrokenOff, Connection, ConnectionClosed, Expired, NotHttp
 from ai_proxy.providers.pool import Origin, Pool, Unresolved
-
-T = TypeVar("T")
 
 # A provider that closes a reused connection within this time had given it up before our request came: see `_answered`.
 _IDLE_CLOSE = 0.5
 # How long a finished stream may take to close its HTTP body before its connection is thrown away.
 _LINGER = 0.05
 
-_BROKEN = (ConnectionClosed, BrokenOff, NotHttp)
+_BROKEN = (ConnectionClosed, BrokenOff, NotHttp, Expired)
 
 
 class Http:
@@ -122,8 +119,7 @@ class Reply:
         self._origin = origin
         self._request = head, body
         self._limits = limits
-        self._deadline = Deadline()
-        self._clock = self._deadline.clock
+        self._clock = asyncio.get_running_loop().time
         started = self._clock()
         self._first = started + limits.first_byte
         self._end = started + limits.total
@@ -134,7 +130,10 @@ class Reply:
     async def __aenter__(self) -> Self:
         await self._channel.take_slot()
         try:
-            self._answer = await self._within(self._answered)
+            self._answer = await self._answered()
+        except _FAILURES as error:
+            self._let_go()
+            raise self._failed(error) from None
         except BaseException:
             self._let_go()
             raise
@@ -147,7 +146,6 @@ class Reply:
 
     def _let_go(self) -> None:
         """Give the connection back, or cut it off when the answer is still coming in: the provider can stop."""
-        self._deadline.close()
         self._channel.slots.release()
         if self._connection is not None:
             self._channel.pool.give_back(self._origin, self._connection)
@@ -168,10 +166,13 @@ class Reply:
         answer = self._answer
         if self._is_compressed:
             raise BadUpstreamResponse(self._provider, "sent a compressed answer that was not asked for")
-        while not (block := answer.take()):
-            if answer.whole:
-                return b""
-            await self._within(answer.arrival)
+        try:
+            while not (block := answer.take()):
+                if answer.whole:
+                    return b""
+                await answer.arrival(self._until())
+        except _FAILURES as error:
+            raise self._failed(error) from None
         if self._clock() > self._end:
             raise UpstreamTimeout(self._provider, _TIMEOUTS["total"], phase="total")
         self._left -= len(block)
@@ -181,11 +182,10 @@ class Reply:
 
     async def finish(self) -> None:
         """Call when nothing more is expected: lets the connection be used again if the body ends here."""
-        answer = self._answer
-        with suppress(TimeoutError, *_BROKEN):
-            async with asyncio.timeout(_LINGER):
-                while not answer.whole and not answer.take():
-                    await answer.arrival()
+        answer, until = self._answer, self._clock() + _LINGER
+        with suppress(*_BROKEN):
+            while not answer.whole and not answer.take():
+                await answer.arrival(until)
 
     async def _answered(self) -> Connection:
         """Send once; and once more when a kept connection turns out to have been closed by the other side.
@@ -205,29 +205,28 @@ class Reply:
         return await self._sent(await self._connected())
 
     async def _connected(self) -> Connection:
-        async with asyncio.timeout(self._limits.connect):
+        until = min(self._clock() + self._limits.connect, self._until())
+        async with asyncio.timeout_at(until):
             self._connection = await self._channel.pool.connect(self._origin)
         return self._connection
 
     async def _sent(self, connection: Connection) -> Connection:
         connection.send(*self._request)
         while not connection.status:
-            await connection.arrival()
+            await connection.arrival(self._until())
         return connection
 
-    async def _within(self, coming: Callable[[], Awaitable[T]]) -> T:
-        """Wait for something, within the limit of the phase that the answer is in, and the total."""
-        phase, limit = "first_byte", self._first
-        if self.has_content:
-            phase, limit = "idle", self._clock() + self._limits.idle
-        if limit > self._end:
-            phase, limit = "total", self._end
-        try:
-            return await self._deadline.wait(coming(), limit)
-        except Expired:
-            raise UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase) from None
-        except _FAILURES as error:
-            raise _translated(self._provider, error) from None
+    def _until(self) -> float:
+        """The limit of the phase that the answer is in, and the total."""
+        return min(self._clock() + self._limits.idle if self.has_content else self._first, self._end)
+
+    def _failed(self, error: Exception) -> UpstreamError:
+        if not isinstance(error, Expired):
+            return _translated(self._provider, error)
+        phase = "idle" if self.has_content else "first_byte"
+        if self._clock() >= self._end:
+            phase = "total"
+        return UpstreamTimeout(self._provider, _TIMEOUTS[phase], phase=phase)
 
 
 _TIMEOUTS = {
@@ -259,7 +258,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Callab
         lambda provider: UpstreamUnreachable(provider, "cannot be asked: its address, or a header, is not a valid one"),
     ),
 )
-_FAILURES = (OSError, Unresolved, ConnectionClosed, BrokenOff, NotHttp, ValueError, RuntimeError)
+_FAILURES = (OSError, Unresolved, *_BROKEN, ValueError, RuntimeError)
 
 
 def _translated(provider: str, error: Exception) -> UpstreamError:

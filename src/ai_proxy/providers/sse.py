@@ -22,7 +22,7 @@ class EventSplitter:
         self._at_start = True
 
     def feed(self, block: bytes) -> list[bytes]:
-        if not self._buffer and self._is_one_event(block):
+        if self._is_one_event(block):
             self._at_start = False
             return [block[6:-2]]
         self._buffer += self._with_line_feeds(block)
@@ -41,10 +41,11 @@ class EventSplitter:
     def _is_one_event(self, block: bytes) -> bool:
         """Whether it is one whole line of data and nothing else, as most are that providers send."""
         return (
-            block.startswith(b"data: ")
+            block.find(b"\n") == len(block) - 2
+            and block.startswith(b"data: ")
             and block.endswith(_BLANK_LINE)
-            and block.find(b"\n", 0, -2) < 0
             and b"\r" not in block
+            and not self._buffer
             and not self._skip_line_feed
         )
 

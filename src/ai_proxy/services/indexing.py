@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 _MOST = 500  # exchanges in one transaction
 # Of the time, what this may take while there is little else to do, and when there is more: 100 exchanges a second.
-_SHARE, _LEAST_SHARE = 0.3, 0.02
+_SHARE, _LEAST_SHARE = 0.3, 0.015
 _BUSY = 0.2  # of one core, for all else
 _PAUSE = 0.25  # seconds in which more may come, when all are indexed
 _LONGEST_PAUSE = 30.0

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
-
-from sqlalchemy.engine import Row
 
 from ai_proxy.storage.tables import Exchange
 
@@ -20,10 +17,9 @@ COLUMNS = {
 }
 
 
-def of_row(row: Row[Any]) -> list[str]:
-    """The facets of a row of the history, each one word."""
-    values = ((name, getattr(row, column.key)) for name, column in COLUMNS.items())
-    return [token(name, value) for name, value in values if value]
+def of(values: Sequence[str | None]) -> list[str]:
+    """The facets of a row of the history, each one word. `values` are those of `COLUMNS`."""
+    return [token(name, value) for name, value in zip(COLUMNS, values, strict=True) if value]
 
 
 def alternatives(facets: Mapping[str, Sequence[str]]) -> list[list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.engine import Row
 
 from ai_proxy.storage import facets as facets_of
@@ -46,7 +46,10 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 def _texts(*columns: Any) -> Select[*tuple[Any, ...]]:
-    """What the entries of the index are made of: the same when they are put in and when they are taken out."""
+    """What the entries of the index are made of: the same when they are put in and when they are taken out.
+
+    The facets are the last.
+    """
     return select(
         *columns,
         func.substr(Exchange.question, 1, _LONGEST_TEXT).label("question"),
@@ -56,6 +59,13 @@ def _texts(*columns: Any) -> Select[*tuple[Any, ...]]:
     )
 
 
+_to_come = Prepared(
+    _texts(Unindexed.exchange_id)
+    .outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
+    .where(Unindexed.exchange_id > bindparam("after"))
+    .order_by(Unindexed.exchange_id)
+    .limit(_PAGE)
+)
 _not_to_come = Prepared(delete(Unindexed).where(among(Unindexed.exchange_id, "ids")))
 _not_indexed = Prepared(delete(Indexed).where(among(Indexed.exchange_id, "ids")))
 _indexed = Prepared(
@@ -134,12 +144,10 @@ async def _next(database: Database, most: int) -> tuple[list[Row[Any]], bool]:
     """The oldest with their texts, until these are long together; and whether there are more."""
     found: list[Row[Any]] = []
     room = _BATCH
-    query = _texts(Unindexed.exchange_id).outerjoin(Exchange, Exchange.id == Unindexed.exchange_id)
-    query = query.order_by(Unindexed.exchange_id).limit(_PAGE)
     async with database.transaction() as connection:
         while len(found) < most and room > 0:
             after = found[-1].exchange_id if found else ""
-            page = (await connection.execute(query.where(Unindexed.exchange_id > after))).all()
+            page = (await _to_come.execute(connection, after=after)).all()
             for row in page:
                 if len(found) == most or room <= 0:
                     return found, True
@@ -152,4 +160,4 @@ async def _next(database: Database, most: int) -> tuple[list[Row[Any]], bool]:
 
 def _entry(row: Row[Any], *, number: int = 0) -> Entry:
     text = words.folded(f"{row.question}\n{row.answer}")
-    return Entry(row.exchange_id, text, " ".join(facets_of.of_row(row)), number)
+    return Entry(row.exchange_id, text, " ".join(facets_of.of(row[-len(facets_of.COLUMNS) :])), number)
