@@ -209,18 +209,22 @@ class Cycle(RequestResponseCycle):
     The headers of those are our own (see `calls._Answer`); uvicorn looks at each in ways that take 11 µs a call.
     """
 
+    _head = b""  # of an answer whose body is to come, to go out with it: a packet of its own costs 7 µs more
+
     async def send(self, message: Any) -> None:
+        if self._head:
+            message, self._head = {**message, "body": self._head + message["body"]}, b""
         if self.disconnected or self.flow.write_paused:
             await super().send(message)
         elif self.chunked_encoding and message.get("more_body") and not self.response_complete:
             if block := message["body"]:
                 self.transport.write(b"%x\r\n%b\r\n" % (len(block), block))
         elif "length" in message and not self.response_started:
-            self._send_head(message)
+            self._hold_head(message)
         else:
             await super().send(message)
 
-    def _send_head(self, message: Any) -> None:
+    def _hold_head(self, message: Any) -> None:
         headers = [*self.default_headers, *message["headers"]]
         fields = b"".join([b"%s: %s\r\n" % field for field in headers])
         if not fields.count(b"\r") == fields.count(b"\n") == len(headers) or b"\0" in fields:
@@ -228,9 +232,9 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError(reason)
         self.response_started = True
         self.waiting_for_100_continue = self.chunked_encoding = False
-        self.expected_content_length = message["length"]
         closing = b"" if self.keep_alive else b"connection: close\r\n"
-        self.transport.write(b"%s%s%s\r\n" % (STATUS_LINE[message["status"]], fields, closing))
+        self._head = b"%s%s%s\r\n" % (STATUS_LINE[message["status"]], fields, closing)
+        self.expected_content_length = len(self._head) + message["length"]
 
 
 class _Nowhere(list[tuple[bytes, bytes]]):

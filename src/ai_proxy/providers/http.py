@@ -119,7 +119,7 @@ class Reply:
         self._origin = origin
         self._request = head, body
         self._limits = limits
-        self._clock = asyncio.get_running_loop().time
+        self._clock = channel.pool.clock
         started = self._clock()
         self._first = started + limits.first_byte
         self._end = started + limits.total

@@ -43,6 +43,7 @@ class Pool:
 
     def __init__(self, *, keep: float = _KEEP_ALIVE) -> None:
         self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
         self._keep = keep
         self._idle: defaultdict[Origin, deque[tuple[float, Connection]]] = defaultdict(deque)
         self._names: dict[Origin, _Name] = {}
