@@ -123,12 +123,27 @@ async def answer(of: Cycle, body: bytes, *, length: int, value: bytes = b"b") ->
 
 
 @pytest.mark.anyio
-async def test_a_head_is_written_as_it_is():
+async def test_a_head_is_written_as_it_is_and_with_its_body():
     of, written = cycle()
 
     await answer(of, b"12345", length=5)
 
-    assert b"".join(written) == b"HTTP/1.1 200 OK\r\ndate: today\r\nx-a: b\r\ncontent-length: 5\r\n\r\n12345"
+    assert written == [b"HTTP/1.1 200 OK\r\ndate: today\r\nx-a: b\r\ncontent-length: 5\r\n\r\n12345"]
+    assert of.response_complete
+
+
+@pytest.mark.anyio
+async def test_pieces_of_a_stream_are_chunks_and_an_empty_one_does_not_end_it():
+    of, written = cycle()
+
+    await of.send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"a" * 26, b"", b"b"):
+        await of.send({"type": "http.response.body", "body": piece, "more_body": True})
+    assert not of.response_complete
+    await of.send({"type": "http.response.body", "body": b"c"})
+
+    assert written[0].endswith(b"transfer-encoding: chunked\r\n\r\n")
+    assert written[1:] == [b"1a\r\n" + b"a" * 26 + b"\r\n", b"1\r\nb\r\n", b"1\r\nc\r\n0\r\n\r\n"]
     assert of.response_complete
 
 
