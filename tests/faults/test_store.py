@@ -1,6 +1,7 @@
 """S1 to S4: what happens to calls and their rows while the database is locked, full, read-only or gone."""
 
 import asyncio
+import json
 import resource
 import shutil
 import sqlite3
@@ -84,6 +85,11 @@ def stored(service: Service, beginning: str = "") -> list[str]:
     with closing(sqlite3.connect(f"file:{database(service)}?mode=ro", uri=True)) as connection:
         found = sorted(row[0] for row in connection.execute("select question from exchanges"))
     return [question for question in found if question.startswith(beginning)]
+
+
+def identifiers(service: Service) -> list[str]:
+    with closing(sqlite3.connect(f"file:{database(service)}?mode=ro", uri=True)) as connection:
+        return [row[0] for row in connection.execute("select id from exchanges")]
 
 
 def history_lines(log: list[dict]) -> list[dict]:
@@ -201,6 +207,27 @@ def test_fault_s1_whoever_is_killed_while_the_database_is_locked_has_every_answe
     assert len(ledger.usage(again)[0]) == 1
     assert ledger.usage(again)[0] == ledger.usage(again)[1]
     assert list((service.directory / "data" / "spool").glob("*.spool")) == []
+
+
+def test_fault_s1_long_texts_outlast_a_lock_and_a_kill_whole(start, upstream):
+    service = start(AI_PROXY_RECORDER__WAIT=3, **behind(upstream))  # a busy disk takes its time for 50 MB
+    upstream.handler = completion("pong " * 600_000)  # 3 MB
+    bodies = [{"model": "small", "messages": [{"role": "user", "content": f"{n} ping " * 500_000}]} for n in range(4)]
+
+    with locked(service):
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda body: service.client.post("/v1/chat/completions", json=body), bodies))
+        service.process.kill()
+        service.process.wait()
+        during = stored(service)
+    again = start(service.directory)
+    again.eventually(lambda: len(stored(again)) == 4, 20)
+    found = [again.client.get(f"/api/history/{identifier}").json() for identifier in identifiers(again)]
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert during == []
+    assert sorted(json.dumps(row["request"]) for row in found) == sorted(json.dumps(body) for body in bodies)
+    assert {json.dumps(row["response"]) for row in found} == {json.dumps(answers[0].json())}
 
 
 def test_fault_s1_a_stop_while_the_database_is_locked_loses_nothing(start):
